@@ -1,0 +1,99 @@
+//! The control language: what a start sends, `-d` prints, and clients speak.
+//!
+//! Words are plain Python values; a command that came from a file of ours remembers the line.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::value::Value;
+
+/// Where in the configuration something was said.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// Path of the file as it was read.
+    pub file: Arc<str>,
+    /// 1-based line.
+    pub line: u32,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+/// One command of the stream, not yet understood.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Words {
+    /// The words, e.g. `['set', 'sshd', 'maxretry', 5]`.
+    pub words: Vec<Value>,
+    /// Where it came from; `None` when it came through the socket.
+    pub origin: Option<Origin>,
+}
+
+impl Words {
+    /// Python's `repr` of the word list: the line that `-d` prints.
+    pub fn repr(&self) -> String {
+        Value::List(self.words.clone()).repr()
+    }
+}
+
+/// The Python exception class a client expects for an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// `builtins.Exception`
+    Exception,
+    /// `builtins.ValueError`
+    ValueError,
+    /// `builtins.TypeError`
+    TypeError,
+    /// `builtins.IndexError`
+    IndexError,
+    /// `builtins.KeyError`
+    KeyError,
+    /// `builtins.AttributeError`
+    AttributeError,
+    /// `builtins.RuntimeError`
+    RuntimeError,
+    /// `builtins.OSError`
+    OsError,
+    /// `fail2ban.exceptions.UnknownJailException`
+    UnknownJail,
+    /// `fail2ban.exceptions.DuplicateJailException`
+    DuplicateJail,
+    /// `fail2ban.server.failregex.RegexException`
+    Regex,
+}
+
+/// Why a command was refused: what a Python client unpickles as an exception.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CommandError {
+    /// Its class.
+    pub class: ErrorClass,
+    /// Its arguments; usually one text.
+    pub args: Vec<Value>,
+}
+
+impl CommandError {
+    /// An error with one text.
+    pub fn new(class: ErrorClass, text: impl Into<String>) -> Self {
+        Self { class, args: vec![Value::Str(text.into())] }
+    }
+    /// Python's `str(exception)`.
+    pub fn text(&self) -> String {
+        match self.args.as_slice() {
+            [] => String::new(),
+            [one] if self.class == ErrorClass::KeyError => one.repr(),
+            [one] => one.to_text(),
+            many => Value::Tuple(many.to_vec()).repr(),
+        }
+    }
+}
+
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text())
+    }
+}
+
+impl std::error::Error for CommandError {}

@@ -1,0 +1,14 @@
+//! The pure part of sekisho: log lines become failures, failures become decisions.
+//!
+//! No clock, no files, no network, no processes, no threads, no locks, no randomness: `now`, the
+//! zone and every answer from outside are arguments. So a day of logs replays in milliseconds, and
+//! a seeded simulator can step time, fail actions and restart in the middle.
+
+pub mod command;
+pub mod effect;
+pub mod failure;
+pub mod id;
+pub mod regex;
+pub mod ticket;
+pub mod time;
+pub mod value;
