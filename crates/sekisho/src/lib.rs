@@ -1,3 +1,10 @@
 //! The edge: sources, actions, store, control socket, and the programs.
 //!
 //! Everything that touches the machine lives here; every decision lives in `sekisho-core`.
+
+use std::sync::Arc;
+
+use sekisho_core::effect::Record;
+
+/// Where a worker writes its log records; never blocks for long.
+pub type LogFn = Arc<dyn Fn(Record) + Send + Sync>;
