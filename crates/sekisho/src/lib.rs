@@ -2,6 +2,8 @@
 //!
 //! Everything that touches the machine lives here; every decision lives in `sekisho-core`.
 
+pub mod clock;
+
 use std::sync::Arc;
 
 use sekisho_core::effect::Record;
