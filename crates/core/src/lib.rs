@@ -5,7 +5,9 @@
 //! a seeded simulator can step time, fail actions and restart in the middle.
 
 pub mod command;
+pub mod duration;
 pub mod effect;
+pub mod expr;
 pub mod failure;
 pub mod id;
 pub mod regex;
