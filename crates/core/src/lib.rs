@@ -4,6 +4,7 @@
 //! zone and every answer from outside are arguments. So a day of logs replays in milliseconds, and
 //! a seeded simulator can step time, fail actions and restart in the middle.
 
+pub mod action;
 pub mod command;
 pub mod duration;
 pub mod effect;
