@@ -3,6 +3,7 @@
 //! Everything that touches the machine lives here; every decision lives in `sekisho-core`.
 
 pub mod clock;
+pub mod resolve;
 
 use std::sync::Arc;
 
