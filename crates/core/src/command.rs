@@ -83,7 +83,16 @@ impl CommandError {
     pub fn text(&self) -> String {
         match self.args.as_slice() {
             [] => String::new(),
-            [one] if self.class == ErrorClass::KeyError => one.repr(),
+            // Both are `KeyError`s, which show their key as it would be written.
+            [one] if matches!(self.class, ErrorClass::KeyError | ErrorClass::UnknownJail) => {
+                one.repr()
+            }
+            [number, text] if self.class == ErrorClass::OsError => {
+                format!("[Errno {}] {}", number.to_text(), text.to_text())
+            }
+            [number, text, file] if self.class == ErrorClass::OsError => {
+                format!("[Errno {}] {}: {}", number.to_text(), text.to_text(), file.repr())
+            }
             [one] => one.to_text(),
             many => Value::Tuple(many.to_vec()).repr(),
         }

@@ -3,6 +3,8 @@
 //! Everything that touches the machine lives here; every decision lives in `sekisho-core`.
 
 pub mod clock;
+pub mod control;
+pub mod log;
 pub mod resolve;
 
 use std::sync::Arc;

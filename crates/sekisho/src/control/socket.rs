@@ -1,0 +1,378 @@
+//! The control socket: frames in, events to the engine, answers out.
+//!
+//! One thread per client, so that a slow one delays nobody, and never more than [`MAX_CLIENTS`]: the
+//! longest idle one then has to go. A frame is a pickle followed by [`END`]; its size is bounded.
+//! This module never waits for the engine while it holds a lock, and never looks into a command.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use memchr::memmem;
+use rustix::fs::{FlockOperation, Mode, flock};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use sekisho_core::command::{CommandError, ErrorClass, Words};
+use sekisho_core::effect::{Event, Level, Record, RequestId};
+use sekisho_core::value::Value;
+
+use super::pickle;
+use crate::LogFn;
+
+/// Ends every message, in both directions.
+pub const END: &[u8] = b"<F2B_END_COMMAND>";
+/// The message by which a client says goodbye.
+pub const CLOSE: &[u8] = b"<F2B_CLOSE_COMMAND>";
+/// Clients served at once.
+pub const MAX_CLIENTS: usize = 64;
+/// How long a client may leave its answer unread.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why there is no control socket.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// Somebody answers on it.
+    #[error("Server already running")]
+    InUse,
+    /// The file system refuses.
+    #[error("cannot open the control socket {}: {error} (is its folder there and writable? choose another with -s)", path.display())]
+    Io {
+        /// The socket's path.
+        path: PathBuf,
+        /// The reason.
+        error: io::Error,
+    },
+}
+
+/// The listening socket and everything that waits for an answer.
+#[derive(Debug)]
+pub struct ControlServer {
+    shared: Arc<Shared>,
+    path: PathBuf,
+    /// Device and inode: only our own file is removed at the end.
+    identity: Option<(u64, u64)>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+    closing: AtomicBool,
+    /// Counts requests; also orders clients by their last activity.
+    counter: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    clients: BTreeMap<u64, Client>,
+    pending: BTreeMap<RequestId, Sender<Result<Value, CommandError>>>,
+}
+
+#[derive(Debug)]
+struct Client {
+    /// To cut it off from outside its thread.
+    stream: UnixStream,
+    last_active: u64,
+    /// It has sent a request and has not got the whole answer yet.
+    busy: bool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    fn next(&self) -> u64 {
+        self.counter.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl ControlServer {
+    /// Opens the socket and starts serving: every request becomes an [`Event::Control`] on `events`,
+    /// to be answered through [`ControlServer::reply`]. A socket file nobody listens on is
+    /// replaced; one that is in use only if `force` is set.
+    pub fn start(
+        path: &Path,
+        force: bool,
+        events: Sender<Event>,
+        log: LogFn,
+    ) -> Result<ControlServer, SocketError> {
+        let failed = |error| SocketError::Io { path: path.to_owned(), error };
+        let listener = listen(path, force)?;
+        let identity = std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            closing: AtomicBool::new(false),
+            counter: AtomicU64::new(1),
+        });
+        let for_thread = Arc::clone(&shared);
+        thread::Builder::new()
+            .name("control".into())
+            .spawn(move || accept(&listener, &for_thread, &events, &log))
+            .map_err(failed)?;
+        Ok(ControlServer { shared, path: path.to_owned(), identity })
+    }
+
+    /// Answers a request; one that is unknown (its client has gone) is ignored. Never blocks.
+    pub fn reply(&self, request: RequestId, result: Result<Value, CommandError>) {
+        let waiting = self.shared.lock().pending.remove(&request);
+        if let Some(waiting) = waiting {
+            // The channel holds one answer and gets one, so this cannot wait.
+            let _ = waiting.try_send(result);
+        }
+    }
+
+    /// Ends: accepts nobody any more, answers what is still waiting with `['SHUTDOWN']`, gives
+    /// answers on their way `grace` to be read, and removes the socket file.
+    pub fn close(&self, grace: Duration) {
+        if self.shared.closing.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let now = std::fs::metadata(&self.path).ok().map(|m| (m.dev(), m.ino()));
+        if now.is_some() && now == self.identity {
+            // Wakes the accepting thread, then leaves nothing behind for the next one to find.
+            let _ = UnixStream::connect(&self.path);
+            let _ = std::fs::remove_file(&self.path);
+        }
+        let mut state = self.shared.lock();
+        state.pending.clear();
+        for client in state.clients.values().filter(|c| !c.busy) {
+            let _ = client.stream.shutdown(std::net::Shutdown::Both);
+        }
+        let busy = |state: &mut State| state.clients.values().any(|c| c.busy);
+        let result = self.shared.changed.wait_timeout_while(state, grace, busy);
+        let (state, _) = result.unwrap_or_else(PoisonError::into_inner);
+        for client in state.clients.values() {
+            let _ = client.stream.shutdown(std::net::Shutdown::Both);
+        }
+    }
+}
+
+impl Drop for ControlServer {
+    fn drop(&mut self) {
+        self.close(Duration::ZERO);
+    }
+}
+
+/// Creates the listening socket, mode 0600 from its first moment.
+fn listen(path: &Path, force: bool) -> Result<UnixListener, SocketError> {
+    let io = |error: io::Error| SocketError::Io { path: path.to_owned(), error };
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match std::fs::DirBuilder::new().mode(0o755).create(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(io(error)),
+        _ => {}
+    }
+    // Two servers that start at once must not both find the same stale file and one of them remove
+    // the other's fresh one; the folder is the lock, so nothing is left behind.
+    let folder = std::fs::File::open(folder).map_err(io)?;
+    flock(&folder, FlockOperation::LockExclusive).map_err(|e| io(e.into()))?;
+    match UnixStream::connect(path) {
+        Ok(_) if !force => return Err(SocketError::InUse),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error)
+            if !force
+                && !matches!(error.kind(), io::ErrorKind::ConnectionRefused)
+                && path.exists() =>
+        {
+            return Err(io(error));
+        }
+        _ => std::fs::remove_file(path).map_err(io)?,
+    }
+    let create = || -> rustix::io::Result<_> {
+        let socket = rustix::net::socket_with(
+            AddressFamily::UNIX,
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
+        // Before `bind`, so that there is no moment in which others may connect.
+        rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+        rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+        rustix::fs::chmod(path, Mode::RUSR | Mode::WUSR)?;
+        rustix::net::listen(&socket, 128)?;
+        Ok(socket)
+    };
+    Ok(UnixListener::from(create().map_err(|e| io(e.into()))?))
+}
+
+fn accept(listener: &UnixListener, shared: &Arc<Shared>, events: &Sender<Event>, log: &LogFn) {
+    loop {
+        let accepted = listener.accept();
+        if shared.closing.load(Ordering::SeqCst) {
+            return;
+        }
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of descriptors, most likely: others will be given back.
+                log(record(Level::Error, format!("Control socket cannot accept: {error}")));
+                thread::sleep(Duration::from_millis(200));
+                continue;
+            }
+        };
+        let Some(id) = admit(shared, &stream) else { continue };
+        let (for_thread, events, for_log) = (Arc::clone(shared), events.clone(), Arc::clone(log));
+        let spawned = thread::Builder::new().name("client".into()).spawn(move || {
+            serve(stream, id, &for_thread, &events, &for_log);
+            for_thread.lock().clients.remove(&id);
+            for_thread.changed.notify_all();
+        });
+        if let Err(error) = spawned {
+            log(record(Level::Error, format!("Control socket cannot serve a client: {error}")));
+            shared.lock().clients.remove(&id);
+        }
+    }
+}
+
+/// Registers a client, after making room for it.
+fn admit(shared: &Shared, stream: &UnixStream) -> Option<u64> {
+    let mut state = shared.lock();
+    while state.clients.len() >= MAX_CLIENTS {
+        let idle = state.clients.values().filter(|c| !c.busy).min_by_key(|c| c.last_active);
+        if let Some(client) = idle {
+            let _ = client.stream.shutdown(std::net::Shutdown::Both);
+        }
+        let wait = shared.changed.wait_timeout(state, Duration::from_millis(100));
+        state = wait.unwrap_or_else(PoisonError::into_inner).0;
+        if shared.closing.load(Ordering::SeqCst) {
+            return None;
+        }
+    }
+    stream.set_write_timeout(Some(WRITE_TIMEOUT)).ok()?;
+    let id = shared.next();
+    let client = Client { stream: stream.try_clone().ok()?, last_active: id, busy: false };
+    state.clients.insert(id, client);
+    Some(id)
+}
+
+/// Serves one client until it leaves.
+fn serve(mut stream: UnixStream, id: u64, shared: &Shared, events: &Sender<Event>, log: &LogFn) {
+    let mut frames = Frames::default();
+    loop {
+        let answer = match frames.next(&mut stream) {
+            Ok(Some(frame)) if frame == CLOSE => return,
+            Ok(Some(frame)) => {
+                set_busy(shared, id, true);
+                request(&frame, shared, events, log)
+            }
+            Ok(None) | Err(FrameError::Io) => return,
+            Err(FrameError::TooLarge) => {
+                let text =
+                    format!("ERROR: message too large (more than {} bytes)", pickle::MAX_BYTES);
+                let _ = send(&mut stream, &pickle::encode(&Value::Str(text)));
+                return;
+            }
+        };
+        let sent = send(&mut stream, &answer);
+        set_busy(shared, id, false);
+        if sent.is_err() || shared.closing.load(Ordering::SeqCst) {
+            return;
+        }
+    }
+}
+
+fn set_busy(shared: &Shared, id: u64, busy: bool) {
+    let now = shared.next();
+    if let Some(client) = shared.lock().clients.get_mut(&id) {
+        client.busy = busy;
+        client.last_active = now;
+    }
+    shared.changed.notify_all();
+}
+
+/// Hands one request to the engine and waits for its answer.
+fn request(frame: &[u8], shared: &Shared, events: &Sender<Event>, log: &LogFn) -> Vec<u8> {
+    let words = match pickle::decode(frame) {
+        Ok(Value::List(words) | Value::Tuple(words)) => words,
+        Ok(_) => {
+            let error = CommandError::new(ErrorClass::Exception, "Invalid command");
+            return pickle::encode_reply(&Err(error));
+        }
+        Err(error) => {
+            log(record(Level::Error, format!("Refused a request on the control socket: {error}")));
+            return pickle::encode(&Value::Str(format!("ERROR: {error}")));
+        }
+    };
+    let request = RequestId(shared.next());
+    let (sender, receiver): (_, Receiver<Result<Value, CommandError>>) = bounded(1);
+    {
+        let mut state = shared.lock();
+        // Under the lock, so that `close` either sees this request or is seen by it.
+        if shared.closing.load(Ordering::SeqCst) {
+            return shutdown_answer();
+        }
+        state.pending.insert(request, sender);
+    }
+    let event = Event::Control { request, words: Words { words, origin: None } };
+    if events.send(event).is_err() {
+        shared.lock().pending.remove(&request);
+        return shutdown_answer();
+    }
+    receiver.recv().map_or_else(|_| shutdown_answer(), |result| pickle::encode_reply(&result))
+}
+
+fn shutdown_answer() -> Vec<u8> {
+    pickle::encode(&Value::strs(["SHUTDOWN"]))
+}
+
+/// Writes one message and its end.
+pub fn send(stream: &mut impl Write, message: &[u8]) -> io::Result<()> {
+    let mut frame = Vec::with_capacity(message.len() + END.len());
+    frame.extend(message);
+    frame.extend(END);
+    stream.write_all(&frame)?;
+    stream.flush()
+}
+
+fn record(level: Level, text: String) -> Record {
+    Record { level, logger: "fail2ban.asyncserver", text }
+}
+
+/// Cuts a byte stream into messages.
+#[derive(Debug, Default)]
+pub struct Frames {
+    buffer: Vec<u8>,
+    searched: usize,
+}
+
+/// Why there is no further message.
+#[derive(Debug)]
+pub enum FrameError {
+    /// The connection broke.
+    Io,
+    /// A message is longer than [`pickle::MAX_BYTES`].
+    TooLarge,
+}
+
+impl Frames {
+    /// The next message without its end; `None` when the other side has closed.
+    pub fn next(&mut self, stream: &mut impl Read) -> Result<Option<Vec<u8>>, FrameError> {
+        let mut chunk = [0u8; 16384];
+        loop {
+            let rest = self.buffer.get(self.searched..).unwrap_or_default();
+            if let Some(found) = memmem::find(rest, END) {
+                let mut message = self.buffer.split_off(self.searched + found);
+                let tail = message.split_off(END.len());
+                let frame = std::mem::replace(&mut self.buffer, tail);
+                self.searched = 0;
+                return Ok(Some(frame));
+            }
+            if self.buffer.len() > pickle::MAX_BYTES + END.len() {
+                return Err(FrameError::TooLarge);
+            }
+            self.searched = self.buffer.len().saturating_sub(END.len() - 1);
+            match stream.read(&mut chunk) {
+                Ok(0) => return Ok(None),
+                Ok(n) => self.buffer.extend(chunk.iter().take(n)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Err(FrameError::Io),
+            }
+        }
+    }
+}
