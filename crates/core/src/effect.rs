@@ -55,6 +55,9 @@ pub enum Event {
     },
     /// An action has run.
     Outcome(JobId, Result<(), ActionFailure>),
+    /// The environment of an action had to be rebuilt: bans made before may be gone. Comes before
+    /// the outcome of the job that found it, which may itself have succeeded.
+    Repaired(ActionId),
     /// An answer to [`Effect::Ask`].
     Answer(AskId, Answer),
     /// The store could not write for a while, or can again; bans go on either way.

@@ -2,6 +2,7 @@
 //!
 //! Everything that touches the machine lives here; every decision lives in `sekisho-core`.
 
+pub mod action;
 pub mod clock;
 pub mod control;
 pub mod log;

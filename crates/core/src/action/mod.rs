@@ -16,4 +16,4 @@ mod tags;
 
 pub use facts::{Facts, LookUp, NoLookUp, PastBans, raw_ticket};
 pub use invocation::Invocation;
-pub use prepared::{Prepared, RunFamily, TagError, prepare, prepare_text, property};
+pub use prepared::{Prepared, RunFamily, TagError, prepare, prepare_text, property, timeout};

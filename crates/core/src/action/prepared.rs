@@ -7,7 +7,9 @@ use std::fmt;
 
 use super::escape;
 use super::tags::replace_tags;
-use crate::effect::ActionSpec;
+use crate::duration;
+use crate::effect::{ActionSpec, DEFAULT_ACTION_TIMEOUT};
+use crate::expr::Number;
 use crate::id::Family;
 
 /// Passes over a command before its definitions are taken for circular.
@@ -112,11 +114,17 @@ pub fn prepare_text(text: &str, family: RunFamily) -> Prepared {
     Prepared { text: text.to_owned(), family }
 }
 
+/// The action's `timeout` in seconds; 60 unless it is configured with sense.
+pub fn timeout(spec: &ActionSpec) -> Number {
+    let parsed = spec.get("timeout").and_then(|text| duration::parse(text).ok());
+    parsed.unwrap_or(Number::Int(DEFAULT_ACTION_TIMEOUT.as_secs()))
+}
+
 fn static_value(spec: &ActionSpec, tag: &str, family: RunFamily) -> Option<String> {
     match tag {
         // The ban time is always the ticket's.
         "bantime" => return None,
-        "timeout" if spec.get(tag).is_none() => return Some("60".to_owned()),
+        "timeout" => return Some(timeout(spec).to_string()),
         _ => {}
     }
     let value = property(spec, tag, family)?;
@@ -127,6 +135,10 @@ impl Prepared {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.text.trim().is_empty()
+    }
+    /// The family it runs for.
+    pub const fn family(&self) -> RunFamily {
+        self.family
     }
     /// What tells two runs apart: two families whose commands have the same key need one run.
     pub fn run_key(&self) -> String {

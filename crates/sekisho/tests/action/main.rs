@@ -1,0 +1,8 @@
+//! Running actions for real: life cycles, shells, lanes, and the stock action files.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+mod bench;
+mod lanes;
+mod life;
+mod shell;
