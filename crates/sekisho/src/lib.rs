@@ -5,6 +5,7 @@
 pub mod action;
 pub mod clock;
 pub mod control;
+pub mod embedded;
 pub mod log;
 pub mod resolve;
 
