@@ -5,3 +5,4 @@
 
 pub mod pickle;
 pub mod socket;
+pub mod text;

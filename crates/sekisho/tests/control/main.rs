@@ -5,3 +5,4 @@
 mod oracle;
 mod pickle;
 mod socket;
+mod text;
