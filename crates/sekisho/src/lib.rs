@@ -3,10 +3,12 @@
 //! Everything that touches the machine lives here; every decision lives in `sekisho-core`.
 
 pub mod action;
+pub mod cli;
 pub mod clock;
 pub mod control;
 pub mod embedded;
 pub mod log;
+pub mod process;
 pub mod resolve;
 
 use std::sync::Arc;

@@ -261,7 +261,7 @@ fn serve(mut stream: UnixStream, id: u64, shared: &Shared, events: &Sender<Event
                 set_busy(shared, id, true);
                 request(&frame, shared, events, log)
             }
-            Ok(None) | Err(FrameError::Io) => return,
+            Ok(None) | Err(FrameError::Io | FrameError::TimedOut) => return,
             Err(FrameError::TooLarge) => {
                 let text =
                     format!("ERROR: message too large (more than {} bytes)", pickle::MAX_BYTES);
@@ -346,6 +346,8 @@ pub struct Frames {
 pub enum FrameError {
     /// The connection broke.
     Io,
+    /// Nothing came within the connection's time limit.
+    TimedOut,
     /// A message is longer than [`pickle::MAX_BYTES`].
     TooLarge,
 }
@@ -370,8 +372,13 @@ impl Frames {
             match stream.read(&mut chunk) {
                 Ok(0) => return Ok(None),
                 Ok(n) => self.buffer.extend(chunk.iter().take(n)),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return Err(FrameError::Io),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::Interrupted => {}
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                        return Err(FrameError::TimedOut);
+                    }
+                    _ => return Err(FrameError::Io),
+                },
             }
         }
     }

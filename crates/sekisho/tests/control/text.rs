@@ -118,3 +118,30 @@ for line in sys.stdin:
         assert_eq!(ours, expected, "{command} -> {expression}");
     }
 }
+
+#[test]
+fn pretty_printing_is_pythons() {
+    if !oracle::available("pretty_printing_is_pythons") {
+        return;
+    }
+    let script = "
+import pickle, pprint, random
+random.seed(7)
+def text(n):
+    return ''.join(random.choice(['abc', ' ', '  ', '\\n', 'x' * 40, \"'\", '\\\\', 'é']) for _ in range(n))
+values = [['a', 'b'], text(300), ['x' * 2000], ['a b'] * 300, 'x' * 1500, text(20)]
+for _ in range(100):
+    values.append(['multi-set', 'j', 'addfailregex', [text(random.randrange(80)) for _ in range(random.randrange(1, 20))]])
+    values.append(['set', 'j', 'action', 'a', 'actionban', text(random.randrange(150))])
+for value in values:
+    print(pickle.dumps(value).hex(), repr(pprint.pformat(value, width=1000)), sep='\\t')
+";
+    let output = oracle::python(script, &[], "");
+    assert!(output.lines().count() > 200);
+    for line in output.lines() {
+        let (data, expected) = line.split_once('\t').unwrap();
+        let value = pickle::decode(&crate::pickle::unhex(data)).unwrap();
+        let ours = sekisho::control::pprint::pretty(&value);
+        assert_eq!(Value::Str(ours).repr(), expected);
+    }
+}
