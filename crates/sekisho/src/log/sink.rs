@@ -435,7 +435,9 @@ fn write_patiently(file: &mut File, data: &[u8]) -> io::Result<()> {
             poll(&mut [PollFd::from_borrowed_fd(file.as_fd(), PollFlags::OUT)], Some(&limit));
         match ready {
             Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Ok(_) => {}
+            // Not ready, only interrupted: writing now could block for ever.
+            Err(rustix::io::Errno::INTR) => continue,
             Err(error) => return Err(error.into()),
         }
         let piece = rest.get(..PIECE).unwrap_or(rest);
