@@ -6,6 +6,7 @@
 
 pub mod action;
 pub mod command;
+pub mod date;
 pub mod duration;
 pub mod effect;
 pub mod expr;
