@@ -10,6 +10,7 @@ pub mod embedded;
 pub mod log;
 pub mod process;
 pub mod resolve;
+pub mod source;
 pub mod store;
 
 use std::sync::Arc;

@@ -1,0 +1,301 @@
+//! Sources end to end: real threads, inotify, and a `journalctl` of our own.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+use sekisho::source::{Options, Sources};
+use sekisho_core::effect::{Batch, Event, Position, SourceId, SourceOp, SourceState, StartAt};
+use sekisho_core::time::Timestamp;
+
+/// Long enough for a busy machine; a test that passes never waits so long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Bench {
+    dir: tempfile::TempDir,
+    sources: Sources,
+    events: Receiver<Event>,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+fn bench(capacity: usize) -> Bench {
+    let dir = tempfile::tempdir().unwrap();
+    let (sender, events) = crossbeam_channel::bounded(capacity);
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let lines = Arc::clone(&log);
+    let options = Options { journalctl: dir.path().join("journalctl") };
+    let log_fn =
+        Arc::new(move |r: sekisho_core::effect::Record| lines.lock().unwrap().push(r.text));
+    let sources = Sources::start_with(sender, log_fn, options).unwrap();
+    Bench { dir, sources, events, log }
+}
+
+fn append(path: &Path, text: &str) {
+    let mut file = OpenOptions::new().create(true).append(true).open(path).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+}
+
+impl Bench {
+    fn follow(&mut self, id: u32, name: &str, start: StartAt) {
+        let path = self.dir.path().join(name).display().to_string();
+        let source = SourceId(id);
+        self.sources.apply(SourceOp::OpenFile { source, path, encoding: "auto".into(), start });
+    }
+
+    fn next(&self) -> Event {
+        self.events.recv_timeout(PATIENCE).unwrap()
+    }
+
+    fn state(&self) -> SourceState {
+        loop {
+            if let Event::Source(_, state) = self.next() {
+                return state;
+            }
+        }
+    }
+
+    fn batch(&self) -> Batch {
+        loop {
+            match self.next() {
+                Event::Lines(batch) => return batch,
+                Event::Source(_, SourceState::Trouble(text)) => panic!("{text}"),
+                _ => {}
+            }
+        }
+    }
+
+    /// The next `n` lines, each with its source's number.
+    fn lines(&self, n: usize) -> Vec<String> {
+        let mut lines = Vec::new();
+        while lines.len() < n {
+            let batch = self.batch();
+            let text = String::from_utf8(batch.data).unwrap();
+            lines.extend(text.lines().map(|l| format!("{} {l}", batch.source.0)));
+        }
+        lines
+    }
+
+    fn caught_up(&self) {
+        while self.state() != SourceState::CaughtUp {}
+    }
+}
+
+fn head() -> StartAt {
+    StartAt::Head { saved: None, since: Timestamp(0) }
+}
+
+#[test]
+fn files_that_grow_rotate_and_appear() {
+    let mut b = bench(100);
+    let at = |name: &str| b.dir.path().join(name);
+    let (one, one_1, deep) = (at("one"), at("one.1"), at("a/b/two"));
+    append(&one, "old\n");
+    b.follow(1, "one", head());
+    assert_eq!(b.lines(1), ["1 old"]);
+    b.caught_up();
+    append(&one, "new\n");
+    let batch = b.batch();
+    assert!(batch.live && batch.data == b"new\n");
+    // A file whose directory does not exist either.
+    b.follow(2, "a/b/two", head());
+    assert!(matches!(b.state(), SourceState::Missing(_)));
+    fs::create_dir_all(deep.parent().unwrap()).unwrap();
+    append(&deep, "x\n");
+    assert_eq!(b.lines(1), ["2 x"]);
+    append(&one, "last\n");
+    fs::rename(&one, &one_1).unwrap();
+    append(&one, "first\n");
+    assert_eq!(b.lines(2), ["1 last", "1 first"]);
+    append(&one_1, "late\n");
+    assert_eq!(b.lines(1), ["1 late"]);
+    // Closed: only the other one goes on.
+    b.sources.apply(SourceOp::Close(SourceId(1)));
+    append(&one, "unread\n");
+    append(&deep, "y\n");
+    assert_eq!(b.lines(1), ["2 y"]);
+    b.sources.stop();
+    assert!(b.log.lock().unwrap().is_empty());
+}
+
+#[test]
+fn patterns_follow_what_appears() {
+    let mut b = bench(100);
+    let dir = b.dir.path().to_path_buf();
+    b.follow(1, "*.log", head());
+    assert!(matches!(b.state(), SourceState::Missing(_)));
+    append(&dir.join("a.log"), "a\n");
+    assert_eq!(b.lines(1), ["1 a"]);
+    b.caught_up();
+    append(&dir.join("b.log"), "b\n");
+    append(&dir.join("b.txt"), "no\n");
+    assert_eq!(b.lines(1), ["1 b"]);
+    append(&dir.join("a.log"), "c\n");
+    assert_eq!(b.lines(1), ["1 c"]);
+    // Rotated to a name that matches as well: not read again.
+    fs::rename(dir.join("a.log"), dir.join("a-1.log")).unwrap();
+    append(&dir.join("a.log"), "d\n");
+    assert_eq!(b.lines(1), ["1 d"]);
+    append(&dir.join("c.log"), "e\n");
+    assert_eq!(b.lines(1), ["1 e"]);
+}
+
+#[test]
+fn a_full_channel_stops_reading_and_loses_nothing() {
+    let mut b = bench(1);
+    let path = b.dir.path().join("big");
+    let text: String = (0..200_000).map(|i| format!("line {i}\n")).collect();
+    append(&path, &text);
+    b.follow(1, "big", head());
+    let mut got = Vec::new();
+    while got.len() < text.len() {
+        got.extend(b.batch().data);
+        std::thread::yield_now();
+    }
+    assert!(got == text.as_bytes());
+    // Nobody takes anything any more: stop still ends.
+    append(&path, &text);
+    b.sources.stop();
+}
+
+/// A `journalctl` that notes how it was called and prints what `script` says.
+fn journalctl(dir: &Path, script: &str) {
+    let path = dir.join("journalctl");
+    let text = format!("#!/bin/sh\necho \"$@\" >> {}/calls\n{script}\n", dir.display());
+    // Renamed into place, so that it is never run half-written or busy.
+    fs::write(dir.join("new"), text).unwrap();
+    fs::set_permissions(dir.join("new"), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::rename(dir.join("new"), path).unwrap();
+}
+
+fn entry(cursor: u32, secs: i64, message: &str) -> String {
+    format!(
+        "echo '{{\"__CURSOR\":\"c{cursor}\",\"__REALTIME_TIMESTAMP\":\"{secs}000000\",\
+         \"_HOSTNAME\":\"h\",\"SYSLOG_IDENTIFIER\":\"s\",\"_PID\":\"7\",\"MESSAGE\":\"{message}\"}}'\n"
+    )
+}
+
+fn open_journal(b: &mut Bench, start: StartAt) {
+    b.sources.apply(SourceOp::OpenJournal {
+        source: SourceId(9),
+        matches: vec![vec!["_COMM=s".into()], vec!["A=1".into()]],
+        params: vec![("journalflags".into(), "1".into())],
+        start,
+    });
+}
+
+#[test]
+fn journal_is_resumed_behind_its_cursor_when_journalctl_ends() {
+    let mut b = bench(100);
+    let dir = b.dir.path().to_path_buf();
+    let future = 4_000_000_000;
+    let script = format!(
+        "case \"$*\" in *after-cursor=c3*) {}exec sleep 1000;; *) {}exit 1;; esac",
+        entry(4, future + 1, "four"),
+        entry(1, 50, "too old") + &entry(2, 100, "two") + &entry(3, future, "three"),
+    );
+    journalctl(&dir, &script);
+    open_journal(&mut b, StartAt::Head { saved: None, since: Timestamp::from_secs(99) });
+    assert!(matches!(b.state(), SourceState::Open(_)));
+    let two = b.batch();
+    assert_eq!(two.data, b"h s[7]: two\n");
+    assert_eq!((two.live, two.times), (false, vec![Timestamp::from_secs(100)]));
+    assert_eq!((two.position.offset, two.position.cursor), (100.0, Some("c2".into())));
+    assert_eq!(b.state(), SourceState::CaughtUp);
+    let three = b.batch();
+    assert_eq!((three.live, three.data), (true, b"h s[7]: three\n".to_vec()));
+    assert!(matches!(b.state(), SourceState::Trouble(_)));
+    assert_eq!(b.batch().data, b"h s[7]: four\n");
+    b.sources.stop();
+    let calls = fs::read_to_string(dir.join("calls")).unwrap();
+    let calls: Vec<&str> = calls.lines().collect();
+    assert!(calls[0].ends_with("--since=@99 --no-tail -- _COMM=s + A=1"), "{}", calls[0]);
+    assert!(calls[1].ends_with("--after-cursor=c3 --no-tail -- _COMM=s + A=1"), "{}", calls[1]);
+}
+
+#[test]
+fn journal_at_the_end_and_at_a_saved_place() {
+    let cases = [
+        (StartAt::Tail, "--lines=0 --"),
+        (
+            StartAt::Head {
+                saved: Some(Position {
+                    first_line: String::new(),
+                    offset: 200.5,
+                    cursor: Some("c8".into()),
+                }),
+                since: Timestamp::from_secs(100),
+            },
+            "--after-cursor=c8 --no-tail --",
+        ),
+        // fail2ban keeps no cursor.
+        (
+            StartAt::Head {
+                saved: Some(Position { offset: 200.5, ..Position::default() }),
+                since: Timestamp::from_secs(100),
+            },
+            "--since=@200 --no-tail --",
+        ),
+        // Too long ago.
+        (
+            StartAt::Head {
+                saved: Some(Position { offset: 200.5, ..Position::default() }),
+                since: Timestamp::from_secs(300),
+            },
+            "--since=@300 --no-tail --",
+        ),
+    ];
+    let benches = cases.map(|(start, expected)| {
+        let mut b = bench(100);
+        journalctl(b.dir.path(), "exec sleep 1000");
+        open_journal(&mut b, start);
+        (b, expected)
+    });
+    for (mut b, expected) in benches {
+        b.caught_up();
+        // At the end one is before the program runs.
+        let calls = loop {
+            let calls = fs::read_to_string(b.dir.path().join("calls")).unwrap_or_default();
+            if calls.ends_with('\n') {
+                break calls;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        assert!(calls.contains(expected), "{calls} {expected}");
+        b.sources.stop();
+    }
+}
+
+#[test]
+fn journal_troubles_are_said() {
+    let mut b = bench(100);
+    open_journal(&mut b, head());
+    let SourceState::Trouble(text) = b.state() else { panic!() };
+    assert!(text.contains("cannot be started") && text.contains("install"), "{text}");
+    // Installed meanwhile, but it does not like its arguments, then prints nonsense.
+    let dir = b.dir.path().to_path_buf();
+    journalctl(
+        &dir,
+        &format!(
+            "if [ ! -e {0}/again ]; then touch {0}/again; echo \"Failed to add match 'x'\" >&2; \
+             exit 1; fi; echo nonsense; {1}exec sleep 1000",
+            dir.display(),
+            entry(1, 100, "one")
+        ),
+    );
+    let trouble = || loop {
+        if let SourceState::Trouble(text) = b.state() {
+            return text;
+        }
+    };
+    assert!(trouble().contains("Failed to add match 'x'"));
+    assert!(trouble().contains("not a journal entry"));
+    assert_eq!(b.batch().data, b"h s[7]: one\n");
+    b.sources.apply(SourceOp::Close(SourceId(9)));
+    b.sources.stop();
+}
