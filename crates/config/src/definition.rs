@@ -1,0 +1,193 @@
+//! A filter's or an action's files, with parameters applied and tags resolved.
+//!
+//! Both kinds have the same anatomy: `[Definition]` with the options that mean something to the
+//! server, `[Init]` with defaults of parameters, and parameters given by the jail. A parameter beats
+//! `[Init]`, which beats `[Definition]`.
+
+use std::sync::Arc;
+
+use sekisho_core::command::Origin;
+
+use crate::error::ConfigError;
+use crate::interpolate::{Scope, Vars};
+use crate::params;
+use crate::reader::Ini;
+use crate::tags;
+use crate::text::{Options, OrderedMap, Text};
+
+/// Options of a filter, in the order of the command stream.
+pub const FILTER_OPTIONS: &[&str] =
+    &["usedns", "prefregex", "ignoreregex", "failregex", "maxlines", "datepattern", "journalmatch"];
+
+/// Options of an action, in the order of the command stream.
+pub const ACTION_OPTIONS: &[&str] = &[
+    "actionstart",
+    "actionstart_on_demand",
+    "actionstop",
+    "actionflush",
+    "actionreload",
+    "actioncheck",
+    "actionrepair",
+    "actionrepair_on_unban",
+    "actionban",
+    "actionprolong",
+    "actionreban",
+    "actionunban",
+    "norestored",
+];
+
+/// Tags of an action that only a ban can fill, even where an option of that name exists.
+const AT_RUN_TIME: &[&str] = &["timeout", "bantime", "matches", "ipmatches", "ipjailmatches"];
+
+const DEFINITION: &str = "Definition";
+const INIT: &str = "Init";
+
+/// What is to be compiled.
+pub struct Request<'a> {
+    /// Its options: [`FILTER_OPTIONS`] or [`ACTION_OPTIONS`].
+    pub table: &'a [&'a str],
+    /// Name and parameters.
+    pub definition: &'a params::Definition,
+    /// Where the jail says so.
+    pub origin: &'a Origin,
+    /// What the jail passes down for `%(…)s`.
+    pub jail: &'a Vars,
+    /// Parameters that exist without being given.
+    pub defaults: &'a [(&'a str, &'a str)],
+}
+
+/// A compiled filter or action.
+#[derive(Clone, Debug, Default)]
+pub struct Compiled {
+    /// Values of the table's options, resolved; overridden ones come last.
+    pub options: Options,
+    /// How many of them come from `[Definition]`; the rest are parameters or of `[Init]`.
+    pub from_definition: usize,
+    /// All other parameters and `[Init]` values, unresolved: tags at run time.
+    pub properties: Options,
+    /// Every value a jail can reach as `%(known/…)s`.
+    pub known: Vec<(String, Arc<str>)>,
+}
+
+/// Whether the files themselves say which kind of log they are for.
+pub fn sets_logtype(ini: &Ini) -> bool {
+    ini.sections.get(DEFINITION).is_some_and(|s| s.contains("logtype"))
+}
+
+/// Applies parameters and resolves tags.
+pub fn compile(ini: &Ini, request: &Request<'_>) -> Result<Compiled, ConfigError> {
+    let nothing = Vars::default();
+    let plain = Scope { ini, vars: &nothing };
+    let from_jail = Scope { ini, vars: request.jail };
+
+    // Parameters and [Init]; in front of it what [Definition] adds.
+    let mut init = Options::default();
+    let mut vars = request.jail.clone();
+    for (key, value) in &request.definition.params {
+        init.insert(key, Text::new(value.as_str(), request.origin));
+    }
+    for (key, value) in request.defaults {
+        if !init.contains(key) {
+            init.insert(key, Text::new(*value, request.origin));
+        }
+    }
+    for (key, text) in init.iter() {
+        vars.set(key, text.value.clone());
+    }
+    let mut known = Options::default();
+    let keys = ini.sections.get(INIT).into_iter().flat_map(OrderedMap::iter);
+    for key in keys.map(|(key, _)| key) {
+        let Some(own) = plain.get(INIT, key)? else { continue };
+        known.insert(&format!("known/{key}"), own.clone());
+        if init.contains(key) {
+            continue;
+        }
+        // A parameter replaces the variants for single families too.
+        let base = key.split_once('?').map_or("", |(base, _)| base);
+        let given = request.definition.params.iter().find(|(name, _)| name == base);
+        let text = given.map_or(own, |(_, value)| Text::new(value.as_str(), request.origin));
+        init.insert(key, text);
+    }
+
+    let with_vars = Scope { ini, vars: &vars };
+    let mut combined = Options::default();
+    if ini.sections.contains(DEFINITION) {
+        for option in request.table.iter().filter(|o| !init.contains(o)) {
+            if let Some(text) = with_vars.get(DEFINITION, option)? {
+                combined.insert(option, text);
+            }
+        }
+    }
+    for (key, text) in init.iter().chain(known.iter()) {
+        combined.insert(key, text.clone());
+    }
+
+    let conditional = |tag: &str| {
+        init.iter().any(|(key, _)| key.split_once('?').is_some_and(|(base, _)| base == tag))
+    };
+    let actions = request.table == ACTION_OPTIONS;
+    let keep = |tag: &str| actions && (AT_RUN_TIME.contains(&tag) || conditional(tag));
+    let fallback = |tag: &str| elsewhere(&plain, &from_jail, &vars, tag);
+    let resolved = tags::resolve(&combined, &keep, &fallback)?;
+
+    let from_definition =
+        request.table.iter().filter(|o| combined.contains(o) && !init.contains(o)).count();
+    let mut compiled = Compiled { from_definition, ..Compiled::default() };
+    for (key, text) in resolved.iter() {
+        compiled.known.push((key.to_owned(), text.value.clone()));
+        if request.table.contains(&key) {
+            compiled.options.insert(key, text.clone());
+        }
+    }
+    for (key, text) in init.iter().filter(|(key, _)| !request.table.contains(key)) {
+        compiled.properties.insert(key, text.clone());
+    }
+    // Other options of [Definition] are known to the jail as well; a broken one that nobody asks
+    // for does no harm.
+    for (key, _) in ini.sections.get(DEFINITION).into_iter().flat_map(OrderedMap::iter) {
+        if resolved.contains(key) {
+            continue;
+        }
+        let Ok(Some(text)) = from_jail.get(DEFINITION, key) else { continue };
+        let mut with_it = combined.clone();
+        with_it.insert(key, text);
+        if let Ok(resolved) = tags::resolve_named(key, &with_it, &keep, &fallback) {
+            compiled.known.push((key.to_owned(), resolved.value));
+        }
+    }
+    Ok(compiled)
+}
+
+/// A tag that is no parameter: another option of the same files, or something the jail passed.
+fn elsewhere(
+    plain: &Scope<'_>,
+    from_jail: &Scope<'_>,
+    vars: &Vars,
+    tag: &str,
+) -> Result<Option<String>, ConfigError> {
+    let found = match tag.split_once('/') {
+        Some(("known", option)) => {
+            let option = option.to_lowercase();
+            match plain.get_known(DEFINITION, &option)? {
+                Some(text) => Some(text),
+                None => from_jail.get(DEFINITION, &option)?,
+            }
+        }
+        Some((section, option)) => {
+            let default = section.eq_ignore_ascii_case(crate::ini::DEFAULT);
+            if default || plain.ini.sections.contains(section) {
+                plain.get(section, &option.to_lowercase())?
+            } else {
+                None
+            }
+        }
+        None => {
+            let option = tag.to_lowercase();
+            if let Some(value) = vars.get(&option) {
+                return Ok(Some(value.to_string()));
+            }
+            from_jail.get(DEFINITION, &option)?
+        }
+    };
+    Ok(found.map(|text| text.value.to_string()))
+}
