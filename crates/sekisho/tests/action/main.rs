@@ -6,3 +6,4 @@ mod bench;
 mod lanes;
 mod life;
 mod shell;
+mod stock;
