@@ -11,6 +11,7 @@ pub mod duration;
 pub mod effect;
 pub mod expr;
 pub mod failure;
+pub mod filter;
 pub mod id;
 pub mod regex;
 pub mod ticket;

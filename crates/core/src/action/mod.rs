@@ -11,6 +11,7 @@
 pub mod escape;
 mod facts;
 mod invocation;
+mod plain;
 mod prepared;
 mod tags;
 
