@@ -6,7 +6,7 @@
 
 mod commands;
 
-pub use commands::{COMMANDS, CommandHelp};
+pub use commands::{COMMANDS, CommandHelp, OWN_COMMANDS};
 
 /// What an option does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -264,17 +264,27 @@ pub fn usage(program: &str, with_commands: bool) -> String {
         out.push_str(&format!("    {:<28} {}\n", option.synopsis(), option.help));
     }
     if with_commands {
-        out.push_str("\nCommands:\n");
-        for row in COMMANDS {
+        out.push_str("\nCommand:\n");
+        for row in commands_of(program) {
             match row {
-                CommandHelp::Title(title) => out.push_str(&format!("\n  {title}\n")),
+                CommandHelp::Title(title) => out.push_str(&format!("\n{:45}{title}\n", "")),
+                // What is too long for its column has a line of its own.
+                CommandHelp::Command(synopsis, help) if synopsis.len() > 40 => {
+                    out.push_str(&format!("    {synopsis}\n{:45}{help}\n", ""));
+                }
                 CommandHelp::Command(synopsis, help) => {
-                    out.push_str(&format!("    {synopsis}\n{:12}{help}\n", ""));
+                    out.push_str(&format!("    {synopsis:<40} {help}\n"));
                 }
             }
         }
     }
     out
+}
+
+/// The commands that a program lists.
+fn commands_of(program: &str) -> impl Iterator<Item = &'static CommandHelp> {
+    let own = if program == "sekisho" { OWN_COMMANDS } else { &[] };
+    own.iter().chain(COMMANDS)
 }
 
 /// What `-h` and `-i` say the program is.
@@ -309,7 +319,7 @@ pub fn manual(program: &str) -> String {
         out.push_str(&format!(".TP\n.B {}\n{}\n", escape(&option.synopsis()), escape(option.help)));
     }
     out.push_str(".SH COMMANDS\n");
-    for row in COMMANDS {
+    for row in commands_of(program) {
         match row {
             CommandHelp::Title(title) => out.push_str(&format!(".SS {title}\n")),
             CommandHelp::Command(synopsis, help) => {

@@ -4,14 +4,19 @@
 
 pub mod action;
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod control;
 pub mod embedded;
+pub mod files;
 pub mod log;
+pub mod paths;
 pub mod process;
+pub mod programs;
 pub mod resolve;
 pub mod source;
 pub mod store;
+pub mod tree;
 
 use std::sync::Arc;
 

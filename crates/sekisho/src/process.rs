@@ -13,11 +13,13 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use crossbeam_channel::Sender;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::Pid;
 use sekisho_core::command::Words;
-use sekisho_core::effect::{Event, RequestId};
+use sekisho_core::effect::{Event, Level, Record, RequestId};
 use sekisho_core::value::Value;
 
 /// The hidden first word of a process that is to become a daemon.
@@ -59,7 +61,10 @@ impl Ready {
                     let _ = writeln!(io::stdout(), "Server ready");
                 }
                 Err(text) => {
-                    let _ = writeln!(io::stderr(), "{text}");
+                    let text = format!("Could not start server: {text}");
+                    let record = Record { level: Level::Error, logger: "fail2ban", text };
+                    let (now, zone) = (crate::clock::now().wall, crate::clock::zone());
+                    let _ = writeln!(io::stderr(), "{}", crate::log::line(now, &zone, &record));
                 }
             },
             Ready::Silent => {}
@@ -67,12 +72,24 @@ impl Ready {
     }
 }
 
-/// Starts ourselves again in the background with `args` and waits until the daemon is up; its
-/// process id, or what it reported.
-pub fn start_background(name: &str, args: &[OsString]) -> io::Result<Result<u32, String>> {
+/// Starts ourselves again in the background with `args` and waits until the daemon is up, for
+/// `limit` at most; its process id, or what it reported.
+pub fn start_background(
+    name: &str,
+    args: &[OsString],
+    limit: Duration,
+) -> io::Result<Result<u32, String>> {
     let mut child = spawn(name, args)?;
     let mut line = String::new();
     if let Some(out) = child.stdout.take() {
+        let limit = Timespec::try_from(limit).ok();
+        // One short line is written at once, so what can be read can be read whole.
+        let mut fds = [PollFd::from_borrowed_fd(out.as_fd(), PollFlags::IN)];
+        if rustix::io::retry_on_intr(|| poll(&mut fds, limit.as_ref()))? == 0 {
+            let text =
+                format!("it was not ready in time (process {}); its log tells why", child.id());
+            return Ok(Err(text));
+        }
         BufReader::new(out).read_line(&mut line)?;
     }
     match line.trim_end() {
@@ -162,6 +179,26 @@ impl Drop for PidFile {
     }
 }
 
+/// A process that a PID file names.
+#[derive(Clone, Copy, Debug)]
+pub struct Running(Pid);
+
+impl Running {
+    /// The process in a PID file, if it runs.
+    pub fn of(pidfile: &Path) -> Option<Running> {
+        let pid = std::fs::read_to_string(pidfile).ok()?.trim().parse().ok()?;
+        Some(Running(Pid::from_raw(pid)?)).filter(Running::goes_on)
+    }
+    /// Whether it still runs; one that only waits to be reaped does not.
+    pub fn goes_on(&self) -> bool {
+        if rustix::process::test_kill_process(self.0) == Err(rustix::io::Errno::SRCH) {
+            return false;
+        }
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.as_raw_nonzero()));
+        stat.map_or(true, |stat| !stat.rsplit(')').next().unwrap_or_default().starts_with(" Z"))
+    }
+}
+
 /// Turns signals into events from here on: TERM and INT into `stop` ([`SIGNAL_STOP`]), USR1 into
 /// `flushlogs` ([`SIGNAL_FLUSH`]); HUP is ignored.
 pub fn forward_signals(events: Sender<Event>) -> io::Result<()> {
@@ -215,8 +252,9 @@ mod tests {
         let path = dir.path().join("run").join("x.pid");
         let file = PidFile::create(&path).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{}\n", std::process::id()));
+        assert!(Running::of(&path).is_some());
         drop(file);
-        assert!(!path.exists());
+        assert!(!path.exists() && Running::of(&path).is_none());
         let file = PidFile::create(&path).unwrap();
         std::fs::write(&path, "1\n").unwrap();
         drop(file);

@@ -113,3 +113,15 @@ pub const COMMANDS: &[CommandHelp] = &[
     C("set <JAIL> action <ACTION> <METHOD> [JSON]", "call a method of an action"),
     C("get <JAIL> actionproperties|actionmethods <ACTION>", "what an action has"),
 ];
+
+/// What only `sekisho` knows.
+pub const OWN_COMMANDS: &[CommandHelp] = &[
+    T("SEKISHO"),
+    C(
+        "run [-c DIR]",
+        "guard with the configuration this machine has, or the built-in one; without root, watch and report",
+    ),
+    C("server [OPTIONS] [start]", "the same as fail2ban-server"),
+    C("regex [OPTIONS] <LOG> <REGEX>", "the same as fail2ban-regex"),
+    C("manual", "print this manual page in roff"),
+];

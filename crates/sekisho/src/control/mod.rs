@@ -4,6 +4,5 @@
 //! from the socket are data and may never build, call or import anything.
 
 pub mod pickle;
-pub mod pprint;
 pub mod socket;
 pub mod text;

@@ -170,8 +170,14 @@ fn listen(path: &Path, force: bool) -> Result<UnixListener, SocketError> {
     }
     // Two servers that start at once must not both find the same stale file and one of them remove
     // the other's fresh one; the folder is the lock, so nothing is left behind.
+    // In a folder that others may open (`/tmp`) somebody could hold it for ever, so not for ever.
     let folder = std::fs::File::open(folder).map_err(io)?;
-    flock(&folder, FlockOperation::LockExclusive).map_err(|e| io(e.into()))?;
+    for _ in 0..50 {
+        if flock(&folder, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            break;
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
     match UnixStream::connect(path) {
         Ok(_) if !force => return Err(SocketError::InUse),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}

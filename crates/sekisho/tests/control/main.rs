@@ -2,6 +2,7 @@
 //! installed fail2ban.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
+mod client;
 mod oracle;
 mod pickle;
 mod socket;

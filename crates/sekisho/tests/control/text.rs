@@ -1,6 +1,7 @@
 //! The client's texts, compared with what fail2ban's own client makes of the same answers.
 
 use sekisho::control::{pickle, text};
+use sekisho_core::command::Words;
 use sekisho_core::value::Value;
 
 use crate::oracle;
@@ -141,7 +142,9 @@ for value in values:
     for line in output.lines() {
         let (data, expected) = line.split_once('\t').unwrap();
         let value = pickle::decode(&crate::pickle::unhex(data)).unwrap();
-        let ours = sekisho::control::pprint::pretty(&value);
-        assert_eq!(Value::Str(ours).repr(), expected);
+        // A command is always a list.
+        let Value::List(words) = value else { continue };
+        let ours = sekisho_config::dump::pretty(&[Words { words, origin: None }]);
+        assert_eq!(Value::str(ours.trim_end_matches('\n')).repr(), expected);
     }
 }
