@@ -107,8 +107,8 @@ fn notifications_are_dropped_when_too_many_wait_enforcement_is_not() {
         }
     }
     assert_eq!(answered, sent);
-    // One more may have been taken from the queue before the others came.
-    assert!((99..=100).contains(&dropped), "{dropped}");
+    // The start itself may still have been waiting when the others came.
+    assert!((100..=101).contains(&dropped), "{dropped}");
     assert_eq!(bench.texts(Level::Warning).len(), 1);
 
     let wait = blocked(folder.path(), "b");

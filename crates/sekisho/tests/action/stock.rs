@@ -104,6 +104,7 @@ fn installed() -> bool {
 fn compare(action: &str, params: &str, steps: &str) {
     let path = format!("/etc/fail2ban/action.d/{action}.conf");
     if !Path::new(&path).exists() {
+        assert!(std::env::var_os("SEKISHO_CI").is_none(), "{path} is needed");
         eprintln!("skipped: needs {path}");
         return;
     }
