@@ -88,6 +88,8 @@ struct World {
     fresh: bool,
     expected: BTreeMap<String, Expected>,
     delivered: u64,
+    late_delivered: u64,
+    rests_delivered: u64,
     last_seq: u64,
     /// Delivered beginnings of lines that were never finished.
     rests: Vec<(u64, String)>,
@@ -131,6 +133,8 @@ impl World {
             fresh: true,
             expected: BTreeMap::new(),
             delivered: 0,
+            late_delivered: 0,
+            rests_delivered: 0,
             last_seq: 0,
             rests: Vec::new(),
             deleted: false,
@@ -428,11 +432,13 @@ impl World {
         if let Some(expected) = self.expected.remove(line) {
             if line.starts_with('p') && line.ends_with('-') {
                 self.rests.push((expected.seq, line.to_owned()));
+                self.rests_delivered += 1;
                 return;
             }
             for content in &mut self.contents {
                 content.waiting.retain(|s| *s != expected.seq);
             }
+            self.late_delivered += u64::from(expected.late);
             if expected.must && !expected.late {
                 let last = self.last_seq;
                 self.last_seq = last.max(expected.seq);
@@ -514,7 +520,7 @@ fn setting(name: &str, default: u64) -> u64 {
 fn every_line_exactly_once() {
     let actions = setting("SEKISHO_MODEL_ACTIONS", 200_000);
     let first = setting("SEKISHO_MODEL_SEED", 1);
-    let (mut done, mut delivered) = (0, 0);
+    let (mut done, mut delivered, mut late, mut rests) = (0, 0, 0, 0);
     for seed in first.. {
         let mut world = World::new(seed);
         let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -532,10 +538,16 @@ fn every_line_exactly_once() {
             std::panic::resume_unwind(panic);
         }
         delivered += world.delivered;
+        late += world.late_delivered;
+        rests += world.rests_delivered;
         done += 200;
         if done >= actions {
             break;
         }
     }
-    assert!(delivered > actions / 10, "only {delivered} lines delivered");
+    // What the model merely allows must happen now and then.
+    println!("{done} actions: {delivered} lines, {late} of them late, {rests} unfinished");
+    if done >= 100_000 {
+        assert!(delivered > done / 4 && late >= done / 500 && rests >= done / 1000);
+    }
 }

@@ -161,6 +161,9 @@ fn rename_and_create() {
     b.check(">unfinished");
     b.pause(1).check("");
     b.pause(2).check(">rest");
+    append(&b.at("log.1"), "\nx\ny");
+    b.check("> >x");
+    b.pause(3).check(">y");
     b.pause(100).check("");
     append(&b.at("log.1"), "too late\n");
     b.check("");

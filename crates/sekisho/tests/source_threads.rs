@@ -25,11 +25,15 @@ struct Bench {
 }
 
 fn bench(capacity: usize) -> Bench {
+    bench_with(capacity, true)
+}
+
+fn bench_with(capacity: usize, inotify: bool) -> Bench {
     let dir = tempfile::tempdir().unwrap();
     let (sender, events) = crossbeam_channel::bounded(capacity);
     let log = Arc::new(Mutex::new(Vec::new()));
     let lines = Arc::clone(&log);
-    let options = Options { journalctl: dir.path().join("journalctl") };
+    let options = Options { journalctl: dir.path().join("journalctl"), inotify };
     let log_fn =
         Arc::new(move |r: sekisho_core::effect::Record| lines.lock().unwrap().push(r.text));
     let sources = Sources::start_with(sender, log_fn, options).unwrap();
@@ -92,7 +96,19 @@ fn head() -> StartAt {
 
 #[test]
 fn files_that_grow_rotate_and_appear() {
-    let mut b = bench(100);
+    let b = grow_rotate_and_appear(true);
+    assert!(b.log.lock().unwrap().is_empty());
+}
+
+#[test]
+fn the_same_without_inotify() {
+    let b = grow_rotate_and_appear(false);
+    let log = b.log.lock().unwrap();
+    assert!(log.len() == 1 && log[0].contains("polling it"), "{log:?}");
+}
+
+fn grow_rotate_and_appear(inotify: bool) -> Bench {
+    let mut b = bench_with(100, inotify);
     let at = |name: &str| b.dir.path().join(name);
     let (one, one_1, deep) = (at("one"), at("one.1"), at("a/b/two"));
     append(&one, "old\n");
@@ -120,7 +136,34 @@ fn files_that_grow_rotate_and_appear() {
     append(&deep, "y\n");
     assert_eq!(b.lines(1), ["2 y"]);
     b.sources.stop();
-    assert!(b.log.lock().unwrap().is_empty());
+    b
+}
+
+#[test]
+fn rotation_under_load_loses_and_repeats_nothing() {
+    let mut b = bench(4);
+    let log = b.dir.path().join("log");
+    append(&log, "0\n");
+    b.follow(1, "log", head());
+    // A file that was rotated before anyone looked is nobody's.
+    assert_eq!(b.lines(1), ["1 0"]);
+    let writer = std::thread::spawn(move || {
+        for i in 1..15_000 {
+            append(&log, &format!("{i}\n"));
+            if i % 1000 == 0 {
+                // A new name each time, as dated rotation does.
+                fs::rename(&log, log.with_file_name(format!("log-{}", 20_260_000 + i))).unwrap();
+            }
+        }
+    });
+    let mut next = 1;
+    while next < 15_000 {
+        for line in b.lines(1) {
+            assert_eq!(line, format!("1 {next}"));
+            next += 1;
+        }
+    }
+    writer.join().unwrap();
 }
 
 #[test]
@@ -129,7 +172,9 @@ fn patterns_follow_what_appears() {
     let dir = b.dir.path().to_path_buf();
     b.follow(1, "*.log", head());
     assert!(matches!(b.state(), SourceState::Missing(_)));
-    append(&dir.join("a.log"), "a\n");
+    // Moved in, so that it is not found while it is empty.
+    append(&dir.join("new"), "a\n");
+    fs::rename(dir.join("new"), dir.join("a.log")).unwrap();
     assert_eq!(b.lines(1), ["1 a"]);
     b.caught_up();
     append(&dir.join("b.log"), "b\n");
@@ -298,4 +343,95 @@ fn journal_troubles_are_said() {
     assert_eq!(b.batch().data, b"h s[7]: one\n");
     b.sources.apply(SourceOp::Close(SourceId(9)));
     b.sources.stop();
+}
+
+/// Not a check but a measurement: `cargo test --release --test source_threads -- --ignored
+/// --nocapture measure`.
+#[test]
+#[ignore = "prints figures; run it alone, on a quiet machine"]
+fn measure_latency_and_idle_cost() {
+    let cpu_ticks = || {
+        let stat = fs::read_to_string("/proc/self/stat").unwrap();
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    };
+    let switches = || -> u64 {
+        let mut total = 0;
+        for task in fs::read_dir("/proc/self/task").unwrap().flatten() {
+            let name = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+            let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();
+            let value = status.lines().find_map(|l| l.strip_prefix("voluntary_ctxt_switches:"));
+            if name.trim() == "files" {
+                total += value.and_then(|v| v.trim().parse::<u64>().ok()).unwrap_or(0);
+            }
+        }
+        total
+    };
+    let mut b = bench(1000);
+    for i in 0..100 {
+        append(&b.dir.path().join(format!("f{i}")), "a\n");
+        b.follow(i, &format!("f{i}"), head());
+    }
+    for _ in 0..100 {
+        b.caught_up();
+    }
+    let mut file = OpenOptions::new().append(true).open(b.dir.path().join("f7")).unwrap();
+    let mut taken: Vec<i64> = (0..2000)
+        .map(|_| {
+            std::thread::sleep(Duration::from_micros(500));
+            let before = sekisho::clock::now().mono;
+            file.write_all(b"Failed password for root from 192.0.2.1 port 1 ssh2\n").unwrap();
+            b.batch();
+            sekisho::clock::now().mono.since(before).0
+        })
+        .collect();
+    taken.sort_unstable();
+    let at = |part: usize| taken[taken.len() * part / 100];
+    println!("write to batch: p50 {} µs, p95 {} µs, p99 {} µs", at(50), at(95), at(99));
+    let (cpu, wakes) = (cpu_ticks(), switches());
+    std::thread::sleep(Duration::from_secs(20));
+    println!(
+        "20 s idle, 100 files: {} CPU ticks of 10 ms, {} wake-ups of the thread",
+        cpu_ticks() - cpu,
+        switches() - wakes
+    );
+    let big = b.dir.path().join("f8");
+    let line = "Nov 23 02:17:00 host sshd[12]: Failed password for root from 192.0.2.1 port 1\n";
+    let text = line.repeat(2_000_000);
+    let before = sekisho::clock::now().mono;
+    append(&big, &text);
+    let mut got = 0;
+    while got < text.len() {
+        got += b.batch().data.len();
+    }
+    let took = sekisho::clock::now().mono.since(before).as_secs_f64();
+    println!("{} MB written and read in {took:.2} s", text.len() / 1_000_000);
+}
+
+/// Against the machine's own `journalctl`: prints what arrives in five seconds.
+#[test]
+#[ignore = "needs a running journal; SEKISHO_JOURNAL_PARAMS=journalpath=… if it is elsewhere"]
+fn real_journal() {
+    let (sender, events) = crossbeam_channel::bounded(100);
+    let mut sources = Sources::start(sender, Arc::new(|r| println!("{r:?}"))).unwrap();
+    let params = std::env::var("SEKISHO_JOURNAL_PARAMS").unwrap_or_default();
+    let params = params.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned()));
+    sources.apply(SourceOp::OpenJournal {
+        source: SourceId(1),
+        matches: Vec::new(),
+        params: params.into_iter().collect(),
+        start: head(),
+    });
+    while let Ok(event) = events.recv_timeout(Duration::from_secs(5)) {
+        match event {
+            Event::Lines(b) => println!(
+                "live {} {:?}\n{}",
+                b.live,
+                b.position,
+                String::from_utf8_lossy(&b.data).trim_end()
+            ),
+            other => println!("{other:?}"),
+        }
+    }
+    sources.stop();
 }

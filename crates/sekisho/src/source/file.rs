@@ -34,6 +34,8 @@ const SAFETY_TICK: Span = Span::from_secs(5);
 const POLL_MIN: Span = Span::from_millis(100);
 /// … and when they are quiet.
 const POLL_MAX: Span = Span::from_millis(1000);
+/// A file whose watches change with every look is left to the next tick after so many looks.
+const RESETS_MAX: u8 = 16;
 /// Rotated files of a pattern that are remembered so as not to be followed as new ones.
 const SEEN_MAX: usize = 10_000;
 
@@ -59,7 +61,7 @@ pub fn start(context: &Context) -> io::Result<Box<dyn Source>> {
         context: context.clone(),
         inbox,
         waker: Arc::clone(&waker),
-        watcher: Watcher::new(),
+        watcher: Watcher::new(context.options.inotify),
         tails: BTreeMap::new(),
         sources: BTreeMap::new(),
         next_key: 0,
@@ -108,6 +110,8 @@ struct Followed {
     near: PathBuf,
     polled: bool,
     poll: Span,
+    /// How often in a row the watches had to be set anew.
+    resets: u8,
 }
 
 /// One source: a file, or a pattern and the files found so far.
@@ -249,6 +253,7 @@ impl Follower {
             near: PathBuf::new(),
             polled: false,
             poll: POLL_MIN,
+            resets: 0,
         };
         self.tails.insert(key, followed);
     }
@@ -357,7 +362,8 @@ impl Follower {
             self.watch(key);
         }
         let Some(followed) = self.tails.get_mut(&key) else { return true };
-        followed.due = if step.more || stale {
+        followed.resets = if stale { followed.resets.saturating_add(1) } else { 0 };
+        followed.due = if step.more || (stale && followed.resets < RESETS_MAX) {
             // What happened before the watches were set is found by looking once more.
             Monotonic(0)
         } else {
@@ -393,7 +399,7 @@ impl Follower {
     fn watch(&mut self, key: Key) {
         let Some(followed) = self.tails.get_mut(&key) else { return };
         let tail = &mut followed.tail;
-        let first = followed.watched.replace(tail.generation()).is_none();
+        followed.watched = Some(tail.generation());
         let kind = tail.readers().last().and_then(|r| remote_kind(r.file()));
         tail.set_remote(kind.is_some());
         let mut wants: Vec<Want<'_>> =
@@ -426,10 +432,6 @@ impl Follower {
                     Level::Warning,
                     format!("{path} cannot be watched ({e}{hint}): polling it, and others alike"),
                 );
-            }
-            (None, Err(e)) if first => {
-                self.context
-                    .log(Level::Info, format!("{path} cannot be watched ({e}): polling it"));
             }
             _ => {}
         }

@@ -44,11 +44,13 @@ const TABLE: &[Start] = &[file::start, journal::start];
 pub struct Options {
     /// The program that reads the journal.
     pub journalctl: PathBuf,
+    /// Whether files are watched; if not, they are polled.
+    pub inotify: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { journalctl: PathBuf::from("journalctl") }
+        Self { journalctl: PathBuf::from("journalctl"), inotify: true }
     }
 }
 

@@ -3,8 +3,18 @@
 //! The core is [`Tail::step`]: it looks at the path, reads at most one batch and says what happened.
 //! It waits for nothing, knows no thread and no inotify, and gets the time as an argument, so the
 //! model test drives it directly. The order it keeps: the rest of a rotated file comes before the
-//! first line of the new one. What it cannot do: bring back lines of a file that was truncated or
-//! created and deleted again before it was looked at, unless a rotated copy holds them.
+//! first line of the new one.
+//!
+//! Every complete line is delivered exactly once, with these exceptions:
+//! - lines of a file that was truncated, or created and deleted again, before it was looked at, are
+//!   lost unless a rotated file beside it (`NAME.1`, `NAME-20261122`) holds them;
+//! - lines written to a file before a restart and rotated during it are lost if that file was
+//!   compressed or moved away, or nothing of it had been read before;
+//! - lines written to a rotated file later than a minute after its last one, or across a restart,
+//!   are lost;
+//! - an unfinished last line of a rotated file is delivered after two seconds; should its writer
+//!   then finish it, the rest comes as a line of its own. If it was the only line of its file, it
+//!   comes again after a restart.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -393,7 +403,8 @@ impl Tail {
         for (i, late) in self.late.iter_mut().enumerate() {
             let mut read = late.reader.read();
             let quiet = now.since(late.quiet_since);
-            if matches!(read, Ok(Read::End)) && !late.rest_taken && quiet >= REST_AFTER {
+            let rest_due = matches!(read, Ok(Read::End)) && !late.rest_taken && quiet >= REST_AFTER;
+            if rest_due {
                 late.rest_taken = true;
                 read = late.reader.take_rest();
             }
@@ -401,6 +412,8 @@ impl Tail {
                 Ok(Read::End) => {}
                 Ok(read) => {
                     late.quiet_since = now;
+                    // What is now unfinished is another line.
+                    late.rest_taken = rest_due;
                     let own = (i == newest && last).then(|| late.reader.position());
                     got = Some((read, own));
                     break;
@@ -440,8 +453,11 @@ impl Tail {
                 self.lines(read, position, now, step);
             }
             Err(e) => {
-                self.current = None;
-                self.generation += 1;
+                // A server's file handle that is no good any more; other errors may pass.
+                if e.kind() == std::io::ErrorKind::StaleNetworkFileHandle {
+                    self.current = None;
+                    self.generation += 1;
+                }
                 self.read_error(&e, now, step);
             }
         }

@@ -94,9 +94,9 @@ pub struct Watcher {
 
 impl Watcher {
     /// A watcher; without inotify every [`Watcher::set`] fails, and the caller polls.
-    pub fn new() -> Self {
+    pub fn new(inotify: bool) -> Self {
         Self {
-            inotify: Inotify::init().ok(),
+            inotify: inotify.then(Inotify::init).and_then(Result::ok),
             users: HashMap::new(),
             by_key: HashMap::new(),
             buffer: vec![0; 16 * 1024],
@@ -206,11 +206,5 @@ impl Watcher {
             }
         }
         touched
-    }
-}
-
-impl Default for Watcher {
-    fn default() -> Self {
-        Self::new()
     }
 }
