@@ -350,3 +350,130 @@ fn apache_anywhere(text: &[u8], from: usize, years: &str) -> Answer {
     }
     Answer::NoMatch
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::date::template::Template;
+    use proptest::prelude::*;
+
+    /// What lines are put together from: parts of dates, whole and broken ones, and their neighbours.
+    const PIECES: &[&str] = &[
+        "Nov 23 02:07:00",
+        "nov  3 2:07:00",
+        "DEC 31 29:59:59",
+        "Mar 00 02:07:00",
+        "2026-11-23T02:07:00",
+        "2026/11/23 02:07:00",
+        "2026.1.3 2:7:0",
+        "2026-11/23 02:07:00",
+        "1999-11-23 02:07:00",
+        "23/Nov/2026:02:07:00",
+        "23-nov-2026 02:07:00",
+        "3/Nov/2026 2:07:00",
+        "31/Dec-2026:02:07:00",
+        " 2026",
+        " 2036",
+        " +0200",
+        "+02:00",
+        "-1",
+        "-11",
+        "+1:30",
+        "+02:\u{663}\u{660}",
+        " Z",
+        "Z",
+        "UTC",
+        "  GMT",
+        "utc",
+        "Zulu",
+        ".123",
+        ",123456",
+        ".1234567",
+        ".",
+        ",",
+        " ",
+        "  ",
+        "\t",
+        "\u{a0}",
+        "[",
+        "]",
+        "<13>",
+        "-",
+        "/",
+        ":",
+        "_",
+        "x",
+        "5",
+        "\u{e9}",
+        "\u{17f}",
+        "\u{665}",
+        "host sshd[1]: x",
+        "1.2.3.4 - - [",
+    ];
+
+    fn line() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            6 => prop::sample::select(PIECES).prop_map(str::to_owned),
+            1 => any::<char>().prop_map(String::from),
+            1 => "[ -~]{0,6}",
+        ];
+        prop::collection::vec(piece, 0..7).prop_map(|pieces| pieces.concat())
+    }
+
+    fn templates() -> Vec<Template> {
+        let patterns = crate::date::table::TEMPLATES
+            .iter()
+            .flat_map(|row| [row.pattern.to_owned(), format!("{{^LN-BEG}}{}", row.pattern)]);
+        let fast = patterns.filter(|pattern| for_pattern(pattern).is_some());
+        let years = ["20[012]", "(?:19[0123456789]|20[012])"];
+        fast.flat_map(|pattern| years.map(|y| Template::build(&pattern, y).unwrap())).collect()
+    }
+
+    fn same(template: &Template, line: &str, from: usize, to: usize) -> Result<(), TestCaseError> {
+        let fast = template.search(line, from, to);
+        let slow = template.search_slowly(line, from, to);
+        prop_assert_eq!(fast, slow, "{} in {:?} {}..{}", template.name(), line, from, to);
+        Ok(())
+    }
+
+    #[test]
+    fn same_answer_as_the_expression() {
+        let templates = templates();
+        assert_eq!(templates.len(), 6, "every fast pattern is a built-in one");
+        let config = ProptestConfig::with_cases(4000);
+        let strategy = (line(), any::<prop::sample::Index>(), any::<prop::sample::Index>());
+        proptest!(config, |((line, a, b) in strategy)| {
+            let mut ends: Vec<usize> = line.char_indices().map(|(at, _)| at).collect();
+            ends.push(line.len());
+            let (a, b) = (*a.get(&ends), *b.get(&ends));
+            for template in &templates {
+                same(template, &line, 0, line.len())?;
+                same(template, &line, a.min(b), a.max(b))?;
+            }
+        });
+    }
+
+    #[test]
+    fn common_lines_take_the_short_way() {
+        let check = |fast: Fast, line: &str, date: &str| match fast.search(
+            line,
+            0,
+            line.len(),
+            "20[012]",
+        ) {
+            Answer::Match(found) => assert_eq!(line.get(found.date), Some(date), "{line}"),
+            other => panic!("{line}: {other:?}"),
+        };
+        check(Fast::Syslog, "Nov 23 02:07:00 host sshd[1]: x", "Nov 23 02:07:00");
+        check(Fast::Syslog, "<Nov  3 02:07:00.25 2026 host", "Nov  3 02:07:00.25 2026");
+        check(Fast::Syslog, "Nov 23 02:07:00 192-0-2-1 sshd", "Nov 23 02:07:00");
+        check(Fast::Iso, "2026-11-23T02:07:00.5+00:00 host", "2026-11-23T02:07:00.5+00:00");
+        check(Fast::Iso, "2026-11-23 02:07:00,123 fail2ban", "2026-11-23 02:07:00,123");
+        check(Fast::Iso, "[2026-11-23T02:07:00Z] x", "2026-11-23T02:07:00Z");
+        check(Fast::Iso, "2026/11/23 02:07:00 [error] 1#1", "2026/11/23 02:07:00");
+        let access = "192.0.2.1 - - [23/Nov/2026:02:07:00 +0000] \"GET / HTTP/1.1\" 404 0";
+        check(Fast::Apache, access, "23/Nov/2026:02:07:00 +0000");
+        let line = "no date - in - here / at all";
+        assert!(matches!(Fast::Apache.search(line, 0, line.len(), "20"), Answer::NoMatch));
+    }
+}

@@ -55,6 +55,8 @@ pub(super) fn build(pattern: &str, years: &str) -> Result<Built, String> {
             None => (pattern, Begin::Word, true),
         },
     };
+    // Blanks around the pattern go, but not the blank that `%k` itself begins with.
+    let pattern = pattern.trim_matches(super::digits::is_space);
     let (name, mut regex) = expand(pattern, years)?;
     if has_names(pattern) {
         regex.insert_str(0, "(?iu)");
@@ -108,7 +110,7 @@ fn expand(pattern: &str, years: &str) -> Result<(String, String), String> {
 /// Adds boundaries and group 1 to a regular expression.
 pub(super) fn bound(name: String, regex: &str, begin: Begin, end: bool) -> Built {
     let mut name = name;
-    let (flags, regex) = take_flags(regex.trim_matches(super::digits::is_space));
+    let (flags, regex) = take_flags(regex);
     let begin = if begins_bound(&regex) { Begin::Free } else { begin };
     let end = end && !ends_bound(&regex);
     let mut regex = if has_group(&regex) { regex } else { group_all(&regex) };
@@ -292,6 +294,7 @@ mod tests {
         check(r"%y\s", r"(?=^|\b|\W)((?P<y>\d\d)\s)", (false, false));
         check("(^%y)", r"(^(?P<y>\d\d))(?=\b|\W|$)", (true, false));
         check("(?i)x%y", r"(?i)(?=^|\b|\W)(x(?P<y>\d\d))(?=\b|\W|$)", (false, false));
+        check("%k:", r"(?=^|\b|\W)( ?(?P<H>[0-2]?\d):)(?=\b|\W|$)", (false, false));
         check("%p", r"(?iu)(?=^|\b|\W)((?P<p>am|pm))(?=\b|\W|$)", (false, false));
     }
 

@@ -50,6 +50,7 @@ impl DateSpec {
             let key = if line.contains('%') { line.to_owned() } else { line.to_uppercase() };
             let had_some = !templates.is_empty();
             let (new, skip_known) = match key.as_str() {
+                // Beside other patterns fail2ban adds nothing here, against its manual.
                 "{DEFAULT}" => (all_defaults(&years)?, had_some),
                 "{^LN-BEG}" => {
                     let mut all = all_defaults(&years)?;
@@ -75,6 +76,13 @@ impl DateSpec {
                     pattern: line.to_owned(),
                     reason: format!("more than {MAX_TEMPLATES} patterns; split the jail"),
                 });
+            }
+        }
+        if templates.len() > 1 {
+            // A pattern written out that is the same as a built-in one counts as much as that.
+            let known = all_defaults(&years)?;
+            for template in &mut templates {
+                template.adopt_weight(&known);
             }
         }
         let default = templates.is_empty();

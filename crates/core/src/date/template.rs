@@ -151,6 +151,13 @@ impl Template {
         Ok(Some(Template { weight: 100.0, ..Template::build(&text, years)? }))
     }
 
+    /// Takes the weight of the template of the same name.
+    pub(super) fn adopt_weight(&mut self, known: &[Template]) {
+        if let Some(same) = known.iter().find(|other| other.name == self.name) {
+            self.weight = same.weight;
+        }
+    }
+
     /// What is put in place of `{DATE}`.
     pub(super) fn source(&self) -> &str {
         self.pattern.as_deref().unwrap_or(&self.name)
