@@ -6,13 +6,13 @@
 
 use super::civil::Calendar;
 use super::error::DateError;
+use super::facts::Line;
 use super::fields::Parsed;
 use super::spec::DateSpec;
 use super::template::{Found, Template};
 use super::zone::LineZone;
 use crate::time::{Span, Timestamp};
 use std::ops::Range;
-use std::sync::Arc;
 
 /// A date found in a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub struct TemplateStats<'d> {
 struct Slot {
     /// Index into the specification.
     id: usize,
-    template: Arc<Template>,
+    template: Template,
     /// Lines it has dated.
     hits: u64,
     /// Matches, whether they were used or not.
@@ -105,7 +105,7 @@ impl DateDetector {
         let slots = slots
             .map(|(id, template)| Slot {
                 id,
-                template: Arc::clone(template),
+                template: template.clone(),
                 hits: 0,
                 matches: 0,
                 last_used: Timestamp(0),
@@ -137,14 +137,15 @@ impl DateDetector {
 
     /// Finds the date of a line and learns from it.
     pub fn find(&mut self, line: &str, now: Timestamp) -> Option<DateHit> {
+        let line = Line::new(line);
         let mut reserve = None;
         let mut ignore = None;
         let chosen = match self.last {
-            Some(last) => self.try_last(last, line, &mut reserve, &mut ignore),
+            Some(last) => self.try_last(last, &line, &mut reserve, &mut ignore),
             None => None,
         };
-        let chosen = chosen.or_else(|| self.try_all(line, reserve, ignore))?;
-        self.learn(line, &chosen, now);
+        let chosen = chosen.or_else(|| self.try_all(&line, reserve, ignore))?;
+        self.learn(line.text, &chosen, now);
         let id = self.slots.get(chosen.index)?.id;
         if chosen.index > 0 && Some(chosen.index) != self.last {
             self.last = Some(self.bubble_up(chosen.index));
@@ -167,11 +168,20 @@ impl DateDetector {
         }
     }
 
-    /// Searches with one template and counts the match.
-    fn search(&mut self, index: usize, line: &str, from: usize, to: usize) -> Option<Candidate> {
+    /// Searches with one template, in all of the line or in a part of it, and counts the match.
+    fn search(
+        &mut self,
+        index: usize,
+        line: &Line<'_>,
+        part: Option<Range<usize>>,
+    ) -> Option<Candidate> {
         let slot = self.slots.get_mut(index)?;
-        let found = slot.template.search(line, from, to)?;
+        let found = match part {
+            Some(part) => slot.template.search_part(line.text, part.start, part.end)?,
+            None => slot.template.search(line)?,
+        };
         slot.matches += 1;
+        let line = line.text;
         let start = chars_before(line, found.whole.start);
         let end = chars_before(line, found.whole.end);
         Some(Candidate { index, found, start, end })
@@ -184,20 +194,17 @@ impl DateDetector {
     fn try_last(
         &mut self,
         last: usize,
-        line: &str,
+        line: &Line<'_>,
         reserve: &mut Option<Candidate>,
         ignore: &mut Option<usize>,
     ) -> Option<Candidate> {
         let anchored = self.slots.get(last)?.template.is_anchored();
         let place = self.place?;
-        let window = if anchored { None } else { place.in_line(line) };
-        let candidate = match window {
-            Some(window) => self.search(last, line, window.start, window.end)?,
-            None => {
-                *ignore = Some(last);
-                self.search(last, line, 0, line.len())?
-            }
-        };
+        let part = if anchored { None } else { place.in_line(line.text) };
+        if part.is_none() {
+            *ignore = Some(last);
+        }
+        let candidate = self.search(last, line, part)?;
         let same_place = candidate.start == place.start && candidate.end == place.end;
         if self.slots.len() == 1 || anchored || same_place {
             return Some(candidate);
@@ -209,7 +216,7 @@ impl DateDetector {
     /// Goes through the templates in their order.
     fn try_all(
         &mut self,
-        line: &str,
+        line: &Line<'_>,
         reserve: Option<Candidate>,
         ignore: Option<usize>,
     ) -> Option<Candidate> {
@@ -220,7 +227,7 @@ impl DateDetector {
             if Some(index) == ignore {
                 continue;
             }
-            let Some(candidate) = self.search(index, line, 0, line.len()) else { continue };
+            let Some(candidate) = self.search(index, line, None) else { continue };
             let Some(slot) = self.slots.get(index) else { continue };
             let Some(next) = self.slots.get(index + 1) else { return Some(candidate) };
             let settled = slot.template.is_anchored()
@@ -324,5 +331,17 @@ fn byte_of(line: &str, index: usize) -> usize {
     match line.as_bytes().get(..index) {
         Some(head) if head.is_ascii() => index,
         _ => line.char_indices().nth(index).map_or(line.len(), |(at, _)| at),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn detectors_can_move_to_another_thread() {
+        fn sendable<T: Send>() {}
+        sendable::<DateDetector>();
+        sendable::<DateSpec>();
     }
 }

@@ -12,12 +12,14 @@ use std::ops::Range;
 /// The formats that have a parser.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fast {
-    /// `Nov 23 02:07:00` at the start of the line.
+    /// `Nov 23 02:07:00` at the start of the line, also `Mon Nov 23 02:07:00.123 2026`.
     Syslog,
     /// `2026-11-23T02:07:00.123456+00:00`, also with `/` and a blank, at the start of the line.
     Iso,
     /// `23/Nov/2026:02:07:00 +0000` anywhere.
     Apache,
+    /// `23-Nov-2026 02:07:00.123` at the start of the line.
+    ApacheStart,
 }
 
 /// What a parser says.
@@ -39,6 +41,9 @@ pub(super) fn for_pattern(pattern: &str) -> Option<Fast> {
             Fast::Iso
         }
         r"%d(?P<_sep>[-/])%b(?P=_sep)%ExY[ :]?%H:%M:%S(?:\.%f)?(?: %z)?" => Fast::Apache,
+        r"{^LN-BEG}%d(?P<_sep>[-/])%b(?P=_sep)%ExY[ :]?%H:%M:%S(?:\.%f)?(?: %z)?" => {
+            Fast::ApacheStart
+        }
         _ => return None,
     })
 }
@@ -49,9 +54,10 @@ impl Fast {
         let Some(text) = line.as_bytes().get(..to) else { return Answer::Unsure };
         let read = match self {
             _ if from > to => return Answer::NoMatch,
-            Fast::Syslog | Fast::Iso if from > 0 => return Answer::Unsure,
+            Fast::Syslog | Fast::Iso | Fast::ApacheStart if from > 0 => return Answer::Unsure,
             Fast::Syslog => line_start(text).and_then(|at| syslog(Cursor { text, at }, years)),
             Fast::Iso => line_start(text).and_then(|at| iso(Cursor { text, at }, years)),
+            Fast::ApacheStart => line_start(text).and_then(|at| apache(Cursor { text, at }, years)),
             Fast::Apache => return apache_anywhere(text, from, years),
         };
         match read {
@@ -123,21 +129,39 @@ impl Cursor<'_> {
 
     fn month(&mut self) -> Option<i32> {
         let name: [u8; 3] = self.array()?;
-        Some(match name.map(|b| b.to_ascii_lowercase()) {
-            [b'j', b'a', b'n'] => 1,
-            [b'f', b'e', b'b'] => 2,
-            [b'm', b'a', b'r'] => 3,
-            [b'a', b'p', b'r'] => 4,
-            [b'm', b'a', b'y'] => 5,
-            [b'j', b'u', b'n'] => 6,
-            [b'j', b'u', b'l'] => 7,
-            [b'a', b'u', b'g'] => 8,
-            [b's', b'e', b'p'] => 9,
-            [b'o', b'c', b't'] => 10,
-            [b'n', b'o', b'v'] => 11,
-            [b'd', b'e', b'c'] => 12,
+        Some(match &name.map(|b| b.to_ascii_lowercase()) {
+            b"jan" => 1,
+            b"feb" => 2,
+            b"mar" => 3,
+            b"apr" => 4,
+            b"may" => 5,
+            b"jun" => 6,
+            b"jul" => 7,
+            b"aug" => 8,
+            b"sep" => 9,
+            b"oct" => 10,
+            b"nov" => 11,
+            b"dec" => 12,
             _ => return None,
         })
+    }
+
+    /// The short name of a weekday and a blank, if they stand here; 0 is Monday.
+    fn weekday(&mut self) -> Option<i32> {
+        let mut ahead = *self;
+        let name: [u8; 4] = ahead.array()?;
+        let weekday = match &name.map(|b| b.to_ascii_lowercase()) {
+            b"mon " => 0,
+            b"tue " => 1,
+            b"wed " => 2,
+            b"thu " => 3,
+            b"fri " => 4,
+            b"sat " => 5,
+            b"sun " => 6,
+            _ => return None,
+        };
+        *self = ahead;
+        Some(weekday)
     }
 
     /// `02:07:00`, each of two digits; the hour may be up to `hours`.
@@ -250,7 +274,8 @@ fn is_plausible(year: &[u8; 4], years: &str) -> bool {
 fn syslog(cursor: Cursor<'_>, years: &str) -> Option<(Range<usize>, Civil)> {
     let mut cursor = cursor;
     let start = cursor.at;
-    let mut civil = Civil { month: Some(cursor.month()?), ..Civil::default() };
+    let weekday = cursor.weekday();
+    let mut civil = Civil { weekday, month: Some(cursor.month()?), ..Civil::default() };
     cursor.byte(b' ')?;
     // `Nov  3` and `Nov 23`; the blank of the first belongs to the day.
     civil.day = Some(match cursor.array()? {
@@ -352,7 +377,7 @@ fn apache_anywhere(text: &[u8], from: usize, years: &str) -> Answer {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::date::template::Template;
     use proptest::prelude::*;
@@ -362,6 +387,8 @@ mod tests {
         "Nov 23 02:07:00",
         "nov  3 2:07:00",
         "DEC 31 29:59:59",
+        "Mon ",
+        "sun ",
         "Mar 00 02:07:00",
         "2026-11-23T02:07:00",
         "2026/11/23 02:07:00",
@@ -411,7 +438,7 @@ mod tests {
         "1.2.3.4 - - [",
     ];
 
-    fn line() -> impl Strategy<Value = String> {
+    pub(in crate::date) fn line() -> impl Strategy<Value = String> {
         let piece = prop_oneof![
             6 => prop::sample::select(PIECES).prop_map(str::to_owned),
             1 => any::<char>().prop_map(String::from),
@@ -430,7 +457,7 @@ mod tests {
     }
 
     fn same(template: &Template, line: &str, from: usize, to: usize) -> Result<(), TestCaseError> {
-        let fast = template.search(line, from, to);
+        let fast = template.search_part(line, from, to);
         let slow = template.search_slowly(line, from, to);
         prop_assert_eq!(fast, slow, "{} in {:?} {}..{}", template.name(), line, from, to);
         Ok(())
@@ -439,7 +466,7 @@ mod tests {
     #[test]
     fn same_answer_as_the_expression() {
         let templates = templates();
-        assert_eq!(templates.len(), 6, "every fast pattern is a built-in one");
+        assert_eq!(templates.len(), 8, "every fast pattern is a built-in one");
         let config = ProptestConfig::with_cases(4000);
         let strategy = (line(), any::<prop::sample::Index>(), any::<prop::sample::Index>());
         proptest!(config, |((line, a, b) in strategy)| {
@@ -467,6 +494,10 @@ mod tests {
         check(Fast::Syslog, "Nov 23 02:07:00 host sshd[1]: x", "Nov 23 02:07:00");
         check(Fast::Syslog, "<Nov  3 02:07:00.25 2026 host", "Nov  3 02:07:00.25 2026");
         check(Fast::Syslog, "Nov 23 02:07:00 192-0-2-1 sshd", "Nov 23 02:07:00");
+        let error = "[Mon Nov 23 02:07:00.123456 2026] [core:error] x";
+        check(Fast::Syslog, error, "Mon Nov 23 02:07:00.123456 2026");
+        let tomcat = "23-Nov-2026 02:07:00.123 WARNING x";
+        check(Fast::ApacheStart, tomcat, "23-Nov-2026 02:07:00.123");
         check(Fast::Iso, "2026-11-23T02:07:00.5+00:00 host", "2026-11-23T02:07:00.5+00:00");
         check(Fast::Iso, "2026-11-23 02:07:00,123 fail2ban", "2026-11-23 02:07:00,123");
         check(Fast::Iso, "[2026-11-23T02:07:00Z] x", "2026-11-23T02:07:00Z");

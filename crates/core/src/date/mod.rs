@@ -14,6 +14,7 @@ mod civil;
 mod detector;
 mod digits;
 mod error;
+mod facts;
 mod fast;
 mod fields;
 mod pattern;
@@ -24,6 +25,7 @@ mod zone;
 
 pub use detector::{DateDetector, DateHit, TemplateStats};
 pub use error::DateError;
+pub use facts::Facts;
 pub use spec::{DateOptions, DateSpec, Years};
 pub use template::Template;
 pub use zone::{LineZone, LogZone};

@@ -4,7 +4,6 @@ use super::digits;
 use super::error::DateError;
 use super::template::{self, Template};
 use crate::time::Timestamp;
-use std::sync::Arc;
 
 /// Which years a date without a fixed century pattern (`%ExY`) may have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,10 +24,10 @@ pub struct DateOptions {
     pub years: Years,
 }
 
-/// The templates of a jail in their first order. Cheap to clone: detectors share the templates.
+/// The templates of a jail in their first order.
 #[derive(Clone, Debug)]
 pub struct DateSpec {
-    templates: Arc<[Arc<Template>]>,
+    templates: Vec<Template>,
     default: bool,
 }
 
@@ -89,11 +88,11 @@ impl DateSpec {
         if default {
             templates = all_defaults(&years)?;
         }
-        Ok(DateSpec { templates: templates.into_iter().map(Arc::new).collect(), default })
+        Ok(DateSpec { templates, default })
     }
 
     /// The templates in their first order.
-    pub fn templates(&self) -> &[Arc<Template>] {
+    pub fn templates(&self) -> &[Template] {
         &self.templates
     }
 

@@ -1,9 +1,11 @@
 //! Every date token and every built-in date template, one row each, with an example and the instant
 //! it means.
 //!
-//! To add a format, add a row: the test at the end of this file reads all rows, and the fast parsers
-//! and the differential test against fail2ban pick the rows up by themselves. The order of
+//! To add a format, add a row: the test at the end of this file reads all rows, and the differential
+//! test against fail2ban picks the rows up by itself. The order of
 //! [`TEMPLATES`] is visible to users (it decides which template wins) and must not change.
+
+use super::facts::Facts;
 
 /// One `%` token of the pattern language.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +29,8 @@ pub struct Token {
 pub struct Row {
     /// The pattern.
     pub pattern: &'static str,
+    /// What every line with such a date holds; `NONE` if there is nothing to say.
+    pub needs: Facts,
     /// A line with such a date.
     pub line: &'static str,
     /// The instant, as civil time in UTC.
@@ -44,9 +48,14 @@ const fn token(
     Token { token, shown, regex, pattern, line, time }
 }
 
-const fn row(pattern: &'static str, line: &'static str, time: &'static str) -> Row {
-    Row { pattern, line, time }
+const fn row(pattern: &'static str, needs: Facts, line: &'static str, time: &'static str) -> Row {
+    Row { pattern, needs, line, time }
 }
+
+const YEAR_FIRST: Facts = Facts::CLOCK.and(Facts::YEAR_FIRST);
+const YEAR_LAST: Facts = Facts::CLOCK.and(Facts::YEAR_LAST);
+const MONTH_BLANK: Facts = Facts::CLOCK.and(Facts::MONTH_BLANK);
+const MONTH_DASH: Facts = Facts::CLOCK.and(Facts::MONTH_DASH);
 
 /// The reference time of the examples: 2026-11-23 10:20:30 UTC.
 pub const EXAMPLE_NOW: i64 = 1_795_429_230;
@@ -149,38 +158,55 @@ pub const TOKENS: &[Token] = &[
 #[rustfmt::skip]
 pub const TEMPLATES: &[Row] = &[
     row(r"%ExY(?P<_sep>[-/.])%m(?P=_sep)%d(?:T|  ?)%H:%M:%S(?:[.,]%f)?(?:\s*%z)?",
+        YEAR_FIRST,
         "2026-11-23T02:07:00.123456+01:00 x", "2026-11-23 01:07:00"),
     row(r"(?:%a )?%b %d %k:%M:%S(?:\.%f)?(?: %ExY)?",
+        MONTH_BLANK,
         "Nov 23 02:07:00 x", "2026-11-23 02:07:00"),
     row(r"(?:%a )?%b %d %ExY %k:%M:%S(?:\.%f)?",
+        MONTH_BLANK,
         "Mon Nov 23 2026 02:07:00.011 x", "2026-11-23 02:07:00"),
     row(r"%d(?P<_sep>[-/])%m(?P=_sep)(?:%ExY|%Exy) %k:%M:%S",
+        YEAR_LAST,
         "23/11/2026 02:07:00 x", "2026-11-23 02:07:00"),
     row(r"%d(?P<_sep>[-/])%b(?P=_sep)%ExY[ :]?%H:%M:%S(?:\.%f)?(?: %z)?",
+        MONTH_DASH,
         "23/Nov/2026:02:07:00 -0100 x", "2026-11-23 03:07:00"),
     row(r"%m/%d/%ExY:%H:%M:%S",
+        YEAR_LAST,
         "11/23/2026:02:07:00 x", "2026-11-23 02:07:00"),
     row(r"%m-%d-%ExY %k:%M:%S(?:\.%f)?",
+        YEAR_LAST,
         "11-23-2026 02:07:00.252 x", "2026-11-23 02:07:00"),
     row("EPOCH",
+        Facts::TEN_DIGITS,
         "1795399620.125 x", "2026-11-23 02:07:00"),
     row(r"{^LN-BEG}%H:%M:%S",
+        Facts::CLOCK,
         "02:07:00 x", "2026-11-23 02:07:00"),
     row(r"^<%m/%d/%Exy@%H:%M:%S>",
+        YEAR_LAST.and(Facts::AT),
         "<11/23/26@02:07:00> x", "2026-11-23 02:07:00"),
     row(r"%Exy%Exm%Exd  ?%H:%M:%S",
+        Facts::CLOCK.and(Facts::SIX_DIGITS),
         "261123  2:07:00 x", "2026-11-23 02:07:00"),
     row(r"%b %d, %ExY %I:%M:%S %p",
+        MONTH_BLANK,
         "Nov 23, 2026 2:07:00 PM x", "2026-11-23 14:07:00"),
     row(r"^%b-%d-%Exy %k:%M:%S",
+        MONTH_DASH,
         "Nov-23-26 02:07:00 x", "2026-11-23 02:07:00"),
     row(r"%ExY%Exm%Exd(?:-|T|  ?)%ExH:?%ExM:?%ExS(?:[.,]%f)?(?:\s*%z)?",
+        Facts::EIGHT_DIGITS,
         "20261123T020700Z x", "2026-11-23 02:07:00"),
     row(r"(?:%Z )?(?:%a )?%b %d %k:%M:%S(?:\.%f)?(?: %ExY)?",
+        MONTH_BLANK,
         "CET Nov 23 02:07:00 x", "2026-11-23 01:07:00"),
     row(r"(?:%z )?(?:%a )?%b %d %k:%M:%S(?:\.%f)?(?: %ExY)?",
+        MONTH_BLANK,
         "+01:00 Nov 23 02:07:00 2026 x", "2026-11-23 01:07:00"),
     row("TAI64N",
+        Facts::AT,
         "@400000006b039fc40a3d70a4 x", "2026-11-23 02:07:00"),
 ];
 

@@ -2,13 +2,14 @@
 
 use super::digits;
 use super::error::DateError;
-use super::fast::{self, Fast};
+use super::facts::{Facts, Line};
+use super::fast::{self, Answer, Fast};
 use super::fields::{self, Field, Parsed};
 use super::pattern::{self, Anchored, Begin, Built, LINE_BEGIN};
 use super::table::TEMPLATES;
 use crate::regex::{Captures, Flags, Regex};
+use std::cell::OnceCell;
 use std::ops::Range;
-use std::sync::OnceLock;
 
 /// How the text of the match is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,8 +22,8 @@ enum Kind {
     Tai64n,
 }
 
-/// A date template, shared by all detectors made from one specification.
-#[derive(Debug)]
+/// A date template. Cheap to clone; a clone brings the compiled expression along, if there is one.
+#[derive(Clone, Debug)]
 pub struct Template {
     name: String,
     pattern: Option<String>,
@@ -30,12 +31,14 @@ pub struct Template {
     anchored: Anchored,
     weight: f64,
     kind: Kind,
+    needs: Facts,
     fast: Option<Fast>,
     years: String,
-    compiled: OnceLock<Option<Compiled>>,
+    /// Most built-in templates are never needed, so compiled at first use.
+    compiled: OnceCell<Option<Compiled>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Compiled {
     regex: Regex,
     fields: Vec<(Field, usize)>,
@@ -98,7 +101,14 @@ impl Template {
     }
 
     fn new(built: Built, pattern: Option<String>, kind: Kind) -> Template {
+        let source = pattern.as_deref().unwrap_or(&built.name);
+        let source = source.strip_prefix(LINE_BEGIN).unwrap_or(source);
+        let row = TEMPLATES.iter().find(|row| {
+            let known = row.pattern.strip_prefix(LINE_BEGIN).unwrap_or(row.pattern);
+            known == source || kind != Kind::Civil && known.eq_ignore_ascii_case(source)
+        });
         Template {
+            needs: row.map_or(Facts::NONE, |row| row.needs),
             fast: pattern.as_deref().and_then(fast::for_pattern),
             name: built.name,
             pattern,
@@ -107,7 +117,7 @@ impl Template {
             weight: 1.0,
             kind,
             years: String::new(),
-            compiled: OnceLock::new(),
+            compiled: OnceCell::new(),
         }
     }
 
@@ -204,20 +214,37 @@ impl Template {
         Ok(Compiled { regex, fields })
     }
 
-    /// Searches `line[from..to]`; what stands before `from` counts for look-behinds, what stands
-    /// after `to` does not exist.
-    pub(super) fn search(&self, line: &str, from: usize, to: usize) -> Option<Found> {
-        if let Some(fast) = self.fast {
-            match fast.search(line, from, to, &self.years) {
-                fast::Answer::Match(found) => return Some(found),
-                fast::Answer::NoMatch => return None,
-                fast::Answer::Unsure => {}
-            }
-        }
-        self.search_slowly(line, from, to)
+    /// Whether it could match in the line; `false` is certain.
+    pub(super) fn may_match(&self, line: &Line<'_>) -> bool {
+        let facts = if self.anchored.start { line.facts_of_head() } else { line.facts() };
+        self.needs == Facts::NONE || facts.have(self.needs)
     }
 
-    /// As [`Template::search`], always by the regular expression.
+    /// Searches all of the line.
+    pub(super) fn search(&self, line: &Line<'_>) -> Option<Found> {
+        match self.search_fast(line.text, 0, line.text.len()) {
+            Answer::Match(found) => Some(found),
+            Answer::NoMatch => None,
+            Answer::Unsure if !self.may_match(line) => None,
+            Answer::Unsure => self.search_slowly(line.text, 0, line.text.len()),
+        }
+    }
+
+    /// Searches `line[from..to]`; what stands before `from` counts for look-behinds, what stands
+    /// after `to` does not exist.
+    pub(super) fn search_part(&self, line: &str, from: usize, to: usize) -> Option<Found> {
+        match self.search_fast(line, from, to) {
+            Answer::Match(found) => Some(found),
+            Answer::NoMatch => None,
+            Answer::Unsure => self.search_slowly(line, from, to),
+        }
+    }
+
+    fn search_fast(&self, line: &str, from: usize, to: usize) -> Answer {
+        self.fast.map_or(Answer::Unsure, |fast| fast.search(line, from, to, &self.years))
+    }
+
+    /// As [`Template::search_part`], always by the regular expression.
     pub(super) fn search_slowly(&self, line: &str, from: usize, to: usize) -> Option<Found> {
         if from > to {
             return None;
