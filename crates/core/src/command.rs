@@ -2,8 +2,13 @@
 //!
 //! Words are plain Python values; a command that came from a file of ours remembers the line.
 
+mod parse;
+
 use std::fmt;
 use std::sync::Arc;
+
+pub use parse::pairs;
+pub use parse::{Change, Command, Flavor, IgnoreCache, Query, Reload, Seconds, seconds, truth};
 
 use crate::value::Value;
 

@@ -1,0 +1,395 @@
+//! Commands of clients: from words to effects and a reply.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::count::{Case, What};
+use super::desk::{Asked, Reply, Teller, WaitId, logger};
+use super::jail::Phase;
+use super::{Engine, JailKey};
+use crate::command::{Change, Command, CommandError, ErrorClass, Words};
+use crate::effect::{Ask, Effect, Level, RequestId, StoreOp};
+use crate::failure::{Failure, Fields, MatchedLine};
+use crate::id::{Id, canonical};
+use crate::spec::JailSpec;
+use crate::time::Span;
+use crate::value::{Value, repr_str};
+
+/// How long `unban` and its kind wait for actions before they answer anyway.
+const UNBAN_LIMIT: Span = Span::from_secs(60);
+/// How long `stop` waits.
+const STOP_LIMIT: Span = Span::from_secs(300);
+/// Most names one client may have resolved at a time.
+const MAX_NAMES: usize = 100;
+
+impl Engine {
+    pub(super) fn control(&mut self, request: RequestId, words: &Words) {
+        let done = match Command::parse(words) {
+            Ok(command) => self.execute(Teller::Client(request), command),
+            Err(error) => Err(error),
+        };
+        let result = match done {
+            Ok(None) => return,
+            Ok(Some(value)) => Ok(value),
+            Err(error) => {
+                self.log_refused(words, &error);
+                Err(error)
+            }
+        };
+        self.desk.out.push(Effect::Reply { request, result });
+    }
+
+    pub(super) fn log_refused(&mut self, words: &Words, error: &CommandError) {
+        let mut shown = words.repr();
+        if shown.len() > 2000 {
+            let end = shown.floor_char_boundary(2000);
+            shown.truncate(end);
+            shown.push('…');
+        }
+        let origin = match &words.origin {
+            Some(origin) => format!(" ({origin})"),
+            None => String::new(),
+        };
+        let text = format!("Command {shown} has failed. Received {}{origin}", repr(error));
+        self.desk.log(Level::Error, logger::TRANSMITTER, text);
+    }
+
+    /// Carries out a command; `None` if the teller will be told later.
+    pub(super) fn execute(
+        &mut self,
+        teller: Teller,
+        command: Command,
+    ) -> Result<Option<Value>, CommandError> {
+        let value = match command {
+            Command::Ping => Value::str("pong"),
+            Command::Echo(words) => Value::List(words),
+            Command::Version => Value::str(&self.desk.config.version),
+            Command::ServerStatus => Value::str("Server ready"),
+            Command::Sleep => Value::None,
+            Command::Status { all, flavor } => self.status(all, &flavor),
+            Command::StatusJail { jail, flavor } => self.status_of(&jail, &flavor)?,
+            Command::Stats => self.stats(),
+            Command::Banned(ids) => self.banned(&ids),
+            Command::Get { jail, what } => {
+                let key = self.key(&jail)?;
+                let Some(jail) = self.jails.get(&key) else { return Err(unknown(&jail)) };
+                super::settings::get(&self.desk, jail, &what)?
+            }
+            Command::Set { jail, change, multi } => {
+                return self.change(&jail, &change, multi, teller);
+            }
+            Command::Setting { name, value } => {
+                self.setting(teller, name, value);
+                return Ok(None);
+            }
+            Command::FlushLogs => {
+                self.setting(teller, "flushlogs".into(), None);
+                return Ok(None);
+            }
+            Command::AllowIpv6(value) => {
+                self.allow_ipv6(&value);
+                value
+            }
+            Command::Add { jail, backend } => {
+                if self.names.contains_key(&*jail) {
+                    return Err(CommandError::new(ErrorClass::DuplicateJail, jail));
+                }
+                self.refuse_late()?;
+                self.create(&jail, JailSpec::new(&backend));
+                Value::Str(jail)
+            }
+            Command::Start(name) => {
+                let key = self.key(&name)?;
+                if self.jails.get(&key).is_some_and(|j| j.phase == Phase::Added) {
+                    self.begin_jail(key);
+                }
+                Value::None
+            }
+            Command::StopJail(name) => {
+                let key = self.key(&name)?;
+                let wait = self.desk.wait(teller, Reply::Done(Ok(Value::None)), Some(STOP_LIMIT));
+                self.stop_jail(key, Some(wait));
+                self.desk.wait_done(wait);
+                return Ok(None);
+            }
+            Command::StopAll => {
+                let wait = self.desk.wait(teller, Reply::Done(Ok(Value::None)), Some(STOP_LIMIT));
+                self.stop_all(wait);
+                return Ok(None);
+            }
+            Command::Shutdown => {
+                self.desk.log(Level::Info, logger::SERVER, "Shutdown in progress...");
+                self.shutting_down = true;
+                let wait = self.desk.wait(teller, Reply::Exit, Some(STOP_LIMIT));
+                self.stop_all(wait);
+                return Ok(None);
+            }
+            Command::Reload(reload) => {
+                self.refuse_late()?;
+                self.reload(teller, reload)?;
+                return Ok(None);
+            }
+            Command::Stream(list) => {
+                self.refuse_late()?;
+                self.stream(teller, list, None);
+                return Ok(None);
+            }
+            Command::ConfigError(text) => {
+                self.config_error(&text);
+                Value::None
+            }
+            Command::UnbanAll => {
+                let reply = Reply::Unbanned { count: 0, absent: Vec::new(), report: false };
+                let wait = self.desk.wait(teller, reply, Some(UNBAN_LIMIT));
+                let mut all = 0;
+                for key in self.names.values() {
+                    if let Some(jail) = self.jails.get_mut(key) {
+                        all += jail.flush(&mut self.desk, "Unban", Some(wait));
+                        self.desk.store(StoreOp::DeleteAllBans(Arc::clone(&jail.name)));
+                    }
+                }
+                if let Some(Reply::Unbanned { count, .. }) = self.desk.wait_reply(wait) {
+                    *count = i64::try_from(all).unwrap_or(i64::MAX);
+                }
+                self.desk.wait_done(wait);
+                return Ok(None);
+            }
+            Command::Unban(ids) => {
+                self.unban(teller, None, &ids, false);
+                return Ok(None);
+            }
+        };
+        Ok(Some(value))
+    }
+
+    fn refuse_late(&self) -> Result<(), CommandError> {
+        match self.shutting_down {
+            true => Err(CommandError::new(ErrorClass::Exception, "Shutdown in progress")),
+            false => Ok(()),
+        }
+    }
+
+    fn key(&self, name: &str) -> Result<JailKey, CommandError> {
+        self.names.get(name).copied().ok_or_else(|| unknown(name))
+    }
+
+    fn setting(&mut self, teller: Teller, name: String, value: Option<Value>) {
+        let wait = self.desk.wait(teller, Reply::Done(Ok(Value::None)), None);
+        // The guard of the wait is given up by the answer.
+        self.desk.ask(Ask::Setting { name: name.clone(), value }, Asked::Setting { name, wait });
+    }
+
+    fn allow_ipv6(&mut self, value: &Value) {
+        let auto = value.to_text().eq_ignore_ascii_case("auto");
+        let own = self.desk.ipv6_auto;
+        self.desk.config.ipv6 = if auto { own } else { crate::command::truth(value) };
+    }
+
+    fn stop_all(&mut self, wait: WaitId) {
+        self.desk.log(Level::Info, logger::SERVER, "Stopping all jails");
+        self.store_positions(true);
+        let mut keys: Vec<JailKey> = self.names.values().copied().collect();
+        keys.sort_unstable();
+        for key in keys {
+            self.stop_jail(key, Some(wait));
+        }
+        let stopping: Vec<JailKey> = self
+            .jails
+            .values()
+            .filter(|j| j.phase == Phase::Stopping && !j.stop_waits.contains(&wait))
+            .map(|j| j.key)
+            .collect();
+        for key in stopping {
+            self.stop_jail(key, Some(wait));
+        }
+        self.desk.wait_done(wait);
+    }
+
+    /// `set J …`
+    pub(super) fn change(
+        &mut self,
+        name: &str,
+        change: &Change,
+        multi: bool,
+        teller: Teller,
+    ) -> Result<Option<Value>, CommandError> {
+        let key = self.key(name)?;
+        let Some(jail) = self.jails.get_mut(&key) else { return Err(unknown(name)) };
+        match change {
+            Change::Idle(idle) => {
+                self.set_idle(key, *idle);
+                return Ok(Some(Value::Bool(*idle)));
+            }
+            Change::Attempt { id, matches } => {
+                let wait = self.desk.wait(teller, Reply::Done(Ok(Value::Int(0))), None);
+                let failure = Failure {
+                    id: Id::parse(id),
+                    address: None,
+                    time: self.desk.now.wall,
+                    attempts: u32::try_from(matches.len()).unwrap_or(u32::MAX).max(1),
+                    matches: matches.iter().cloned().map(MatchedLine::Whole).collect(),
+                    fields: Fields::default(),
+                };
+                self.judge(Case { jail: key, what: What::Attempt(failure, wait) });
+                return Ok(None);
+            }
+            Change::BanIp(ids) => {
+                let mut new = 0;
+                for id in ids {
+                    new += i64::from(jail.ban_by_hand(&mut self.desk, Id::parse(id)));
+                }
+                return Ok(Some(Value::Int(new)));
+            }
+            Change::UnbanIp { report_absent, ids } => {
+                self.unban(teller, Some(key), ids, *report_absent);
+                return Ok(None);
+            }
+            _ => {}
+        }
+        let mut spec = jail.spec.clone();
+        let known = Arc::clone(&jail.name);
+        super::settings::apply(&mut self.desk, &known, &mut spec, change)?;
+        self.adopt(key, spec, true)?;
+        let Some(jail) = self.jails.get(&key) else { return Err(unknown(name)) };
+        if multi {
+            return Ok(Some(Value::Bool(true)));
+        }
+        Ok(Some(super::settings::answer(&self.desk, jail, change)?))
+    }
+
+    /// Lifts bans by hand, in one jail or in all.
+    fn unban(&mut self, teller: Teller, jail: Option<JailKey>, ids: &[String], report: bool) {
+        let reply = Reply::Unbanned { count: 0, absent: Vec::new(), report };
+        let wait = self.desk.wait(teller, reply, Some(UNBAN_LIMIT));
+        let mut names_left = MAX_NAMES;
+        for text in ids {
+            let id = Id::parse(text);
+            let found = self.unban_where(
+                jail,
+                &id,
+                |other| match (&id, other) {
+                    (Id::Net(net), Id::Ip(ip)) => net.contains(*ip),
+                    (Id::Net(net), Id::Net(other)) => net.contains_net(*other),
+                    _ => *other == id,
+                },
+                wait,
+            );
+            if found > 0 {
+                continue;
+            }
+            if let Id::Raw(name) = &id
+                && names_left > 0
+                && name.bytes().any(|b| b.is_ascii_alphabetic())
+            {
+                names_left -= 1;
+                self.desk.wait_for(wait);
+                let asked = Asked::UnbanName { jail, name: name.clone(), wait };
+                self.desk.ask(Ask::Resolve(name.clone()), asked);
+                continue;
+            }
+            self.not_banned(text, wait);
+        }
+        self.desk.wait_done(wait);
+    }
+
+    /// The addresses of a name that is to be unbanned are known.
+    pub(super) fn unban_name(
+        &mut self,
+        jail: Option<JailKey>,
+        name: &str,
+        ips: &[IpAddr],
+        wait: WaitId,
+    ) {
+        let ids: Vec<Id> = ips.iter().map(|ip| Id::Ip(canonical(*ip))).collect();
+        let mut found = 0;
+        for id in &ids {
+            found += self.unban_where(jail, id, |other| other == id, wait);
+        }
+        if found == 0 {
+            self.not_banned(name, wait);
+        }
+        self.desk.wait_done(wait);
+    }
+
+    fn not_banned(&mut self, text: &str, wait: WaitId) {
+        self.desk.log(Level::Msg, logger::ACTIONS, format!("{text} is not banned"));
+        if let Some(Reply::Unbanned { absent, .. }) = self.desk.wait_reply(wait) {
+            absent.push(text.to_owned());
+        }
+    }
+
+    /// Lifts the bans that match, and forgets them in the store; how many there were.
+    fn unban_where(
+        &mut self,
+        jail: Option<JailKey>,
+        id: &Id,
+        matches: impl Fn(&Id) -> bool,
+        wait: WaitId,
+    ) -> usize {
+        let keys: Vec<JailKey> = match jail {
+            Some(key) => vec![key],
+            None => self.names.values().copied().collect(),
+        };
+        let mut found = 0;
+        for key in keys {
+            let Some(jail) = self.jails.get_mut(&key) else { continue };
+            let name = Arc::clone(&jail.name);
+            self.desk.store(StoreOp::DeleteBan { jail: Arc::clone(&name), id: id.clone() });
+            if let Some(restoring) = &mut jail.restoring {
+                match restoring.ids.len() {
+                    0..10_000 => restoring.ids.push(id.clone()),
+                    _ => restoring.all = true,
+                }
+            }
+            let members: Vec<Id> = match id {
+                Id::Net(_) => jail
+                    .bans
+                    .iter()
+                    .map(|b| &b.ticket.id)
+                    .filter(|other| matches(other))
+                    .cloned()
+                    .collect(),
+                one => jail.bans.get(one).map(|b| b.ticket.id.clone()).into_iter().collect(),
+            };
+            for member in members {
+                if member != *id {
+                    let jail = Arc::clone(&name);
+                    self.desk.store(StoreOp::DeleteBan { jail, id: member.clone() });
+                }
+                let Some(ban) = jail.bans.take(&member) else { continue };
+                jail.lift(&mut self.desk, ban, "Unban", Some(wait), true);
+                found += 1;
+            }
+        }
+        if let Some(Reply::Unbanned { count, .. }) = self.desk.wait_reply(wait) {
+            *count = count.saturating_add(i64::try_from(found).unwrap_or(i64::MAX));
+        }
+        found
+    }
+}
+
+fn unknown(name: &str) -> CommandError {
+    CommandError::new(ErrorClass::UnknownJail, name)
+}
+
+/// Python's `repr` of the exception.
+fn repr(error: &CommandError) -> String {
+    let class = match error.class {
+        ErrorClass::Exception => "Exception",
+        ErrorClass::ValueError => "ValueError",
+        ErrorClass::TypeError => "TypeError",
+        ErrorClass::IndexError => "IndexError",
+        ErrorClass::KeyError => "KeyError",
+        ErrorClass::AttributeError => "AttributeError",
+        ErrorClass::RuntimeError => "RuntimeError",
+        ErrorClass::OsError => "OSError",
+        ErrorClass::UnknownJail => "UnknownJailException",
+        ErrorClass::DuplicateJail => "DuplicateJailException",
+        ErrorClass::Regex => "RegexException",
+    };
+    match error.args.as_slice() {
+        [Value::Str(text)] => format!("{class}({})", repr_str(text)),
+        [one] => format!("{class}({})", one.repr()),
+        many => format!("{class}{}", Value::Tuple(many.to_vec()).repr()),
+    }
+}

@@ -1,0 +1,678 @@
+//! Keeps what actions enforce equal to what the jail has banned.
+//!
+//! Every ban carries one mark per enforcing action. A mark changes only when a job is emitted or
+//! answered, so what is in force is known at any time, and what failed is tried again at a bounded
+//! rate. Notifications begin when every enforcing action has reported success.
+
+use std::sync::Arc;
+
+use super::desk::{Asked, Desk, JobKind, Sure, WaitId, logger};
+use super::jail::{Action, Enforcement, FailedUnban, Jail, Life, Mark, MarkState, Phase};
+use crate::banmanager::{Added, Ban};
+use crate::command::CommandError;
+use crate::effect::{ActionId, ActionOp, Ask, Effect, History, Level, StoreOp, StoredBan};
+use crate::id::Id;
+use crate::ticket::{BanTime, Ticket};
+use crate::time::{Monotonic, Span, Timestamp};
+
+/// Most unanswered jobs of an action before retries and re-bans wait for their turn.
+const MAX_IN_FLIGHT: usize = 64;
+/// Most unbans remembered for another try.
+const MAX_UNBANS: usize = 10_000;
+/// How often an unban is tried.
+const UNBAN_TRIES: u32 = 8;
+/// Shortest time between two checks of a jail's actions.
+const CHECK_EVERY: Span = Span::from_secs(3);
+
+/// How long to wait before try number `tries + 1`.
+pub(super) fn backoff(tries: u32) -> Span {
+    Span::from_secs(1_i64.checked_shl(tries.saturating_sub(1).min(6)).unwrap_or(60).min(60))
+}
+
+impl Action {
+    /// When something of it is due, unless it waits for answers anyway.
+    pub fn next_mono(&self) -> Option<Monotonic> {
+        match self.life {
+            Life::Settling(at) => Some(at),
+            Life::Up => {
+                let due = self.due.first().map(|(at, _)| *at);
+                let unban = self.unbans.values().map(|u| u.at).min();
+                let due = due.filter(|_| self.in_flight < MAX_IN_FLIGHT);
+                let unban = unban.filter(|_| self.in_flight < MAX_IN_FLIGHT);
+                [due, unban, self.start_at].into_iter().flatten().min()
+            }
+            Life::Idle | Life::After(_) | Life::Lifting | Life::Stopping | Life::Gone => None,
+        }
+    }
+}
+
+impl Mark {
+    /// Whether what is to be taken back is in force.
+    fn sure(&self) -> Sure {
+        match self.state {
+            MarkState::Due(_) => Sure::Perhaps,
+            _ => Sure::Yes,
+        }
+    }
+}
+
+impl Jail {
+    /// Bans a ticket, unless that is over or banned already; whether it is a new ban.
+    pub fn ban(&mut self, desk: &mut Desk, ticket: Ticket, own_time: bool) -> bool {
+        let (id, time, restored) = (ticket.id.clone(), ticket.time, ticket.restored);
+        match self.bans.add(ticket, own_time, desk.now.wall) {
+            Added::Expired => {
+                let text = format!("[{}] Ignore {id}, expired bantime", self.name);
+                desk.log(Level::Info, logger::ACTIONS, text);
+                false
+            }
+            Added::Already { since, .. } => {
+                self.banned_again(desk, &id, time, since);
+                false
+            }
+            Added::New => {
+                self.remember(desk, &id, restored, own_time);
+                self.enforce_new(desk, &id);
+                true
+            }
+        }
+    }
+
+    fn banned_again(&mut self, desk: &mut Desk, id: &Id, time: Timestamp, since: Timestamp) {
+        let passed = time.since(since);
+        let level = match passed {
+            p if p < Span::from_secs(3) => Level::Debug,
+            p if p < Span::from_secs(60) => Level::Notice,
+            _ => Level::Warning,
+        };
+        desk.log(level, logger::ACTIONS, format!("[{}] {id} already banned", self.name));
+        let mono = desk.now.mono;
+        let pause = self.last_check.is_some_and(|at| mono.since(at) < CHECK_EVERY);
+        if passed > Span::from_secs(3) && !pause {
+            self.last_check = Some(mono);
+            let checks: Vec<ActionId> = self
+                .actions
+                .iter()
+                .filter(|a| a.life == Life::Up && a.in_flight < MAX_IN_FLIGHT)
+                .filter(|a| a.has("actioncheck"))
+                .map(|a| a.id)
+                .collect();
+            for action in checks {
+                self.run(desk, action, JobKind::Check, ActionOp::Check, None);
+            }
+        }
+    }
+
+    /// Writes a new ban to the store, after looking for earlier ones where that matters.
+    fn remember(&mut self, desk: &mut Desk, id: &Id, restored: bool, own_time: bool) {
+        if restored {
+            return;
+        }
+        let Some(ban) = self.bans.get(id) else { return };
+        let increments = &self.spec.increments;
+        if increments.enabled && !own_time && self.spec.ban_time > 0 {
+            let jail = (!increments.overall).then(|| Arc::clone(&self.name));
+            let asked = Asked::History { jail: self.key, id: id.clone(), serial: ban.serial };
+            desk.ask(Ask::History { jail, id: id.clone() }, asked);
+            return;
+        }
+        let (jail, ticket) = (Arc::clone(&self.name), Arc::clone(&ban.ticket));
+        desk.store(StoreOp::AddBan { jail, ticket });
+    }
+
+    /// Earlier bans of a new ban's id are known: its time may grow, and then it is stored.
+    pub fn history(&mut self, desk: &mut Desk, id: &Id, serial: u64, history: Option<History>) {
+        let base = self.spec.ban_time;
+        let Some(ban) = self.bans.get_mut(id).filter(|b| b.serial == serial) else { return };
+        let mut stored_already = false;
+        if let Some(history) = history.filter(|h| h.count > 0) {
+            let random = desk.random();
+            let grown = self.spec.increments.ban_time(base, history.count, random);
+            let new = grown.unwrap_or_else(|error| {
+                let text = format!(
+                    "[{}] bantime.formula cannot be used ({error}); the plain bantime is",
+                    self.name
+                );
+                desk.log(Level::Error, logger::OBSERVER, text);
+                BanTime::from_secs(base)
+            });
+            let ticket = Arc::make_mut(&mut ban.ticket);
+            ticket.ban_count = ticket.ban_count.max(history.count.saturating_add(1));
+            let (time, count) = (ticket.time, ticket.ban_count);
+            if time > history.last {
+                let text = format!(
+                    "[{}] IP {id} is bad: {} # last {} - incr {} to {}",
+                    self.name,
+                    history.count,
+                    desk.time(history.last),
+                    show_time(BanTime::from_secs(base)),
+                    show_time(new),
+                );
+                desk.log(Level::Info, logger::OBSERVER, text);
+            } else {
+                // The same ban read twice: it is in the database.
+                ticket.restored = true;
+                stored_already = true;
+            }
+            self.bans.set_time(id, new);
+            if new != BanTime::from_secs(base) {
+                let end = match new.end(time) {
+                    Some(end) => desk.time(end),
+                    None => "infinite".into(),
+                };
+                let text = format!(
+                    "[{}] Increase Ban {id} ({count} # {} -> {end})",
+                    self.name,
+                    show_time(new)
+                );
+                desk.log(Level::Notice, logger::OBSERVER, text);
+                self.prolong(desk, id);
+            }
+        }
+        if let Some(ban) = self.bans.get(id).filter(|_| !stored_already) {
+            let (jail, ticket) = (Arc::clone(&self.name), Arc::clone(&ban.ticket));
+            desk.store(StoreOp::AddBan { jail, ticket });
+        }
+    }
+
+    /// Tells actions that keep end times that a ban lasts longer.
+    fn prolong(&mut self, desk: &mut Desk, id: &Id) {
+        let Some(ban) = self.bans.get(id) else { return };
+        let ticket = Arc::clone(&ban.ticket);
+        let in_force: Vec<ActionId> = ban
+            .state
+            .marks
+            .iter()
+            .filter(|m| matches!(m.state, MarkState::Done | MarkState::Running(..)))
+            .map(|m| m.action)
+            .chain(ban.state.notified.iter().copied())
+            .collect();
+        let actions: Vec<ActionId> = self
+            .actions
+            .iter()
+            .filter(|a| a.life == Life::Up && in_force.contains(&a.id))
+            .filter(|a| a.has("actionprolong") || a.spec.python.is_some())
+            .filter(|a| !(ticket.restored && a.no_restored()))
+            .map(|a| a.id)
+            .collect();
+        for action in actions {
+            let kind = JobKind::Prolong { ticket: Arc::clone(&ticket) };
+            self.run(desk, action, kind, ActionOp::Prolong, None);
+        }
+    }
+
+    /// Begins the enforcement of a new ban.
+    fn enforce_new(&mut self, desk: &mut Desk, id: &Id) {
+        let enforcing: Vec<ActionId> =
+            self.actions.iter().filter(|a| a.enforces).map(|a| a.id).collect();
+        for action in enforcing {
+            self.add_mark(desk, id, action);
+        }
+        self.announce(desk, id);
+    }
+
+    /// One more action has to enforce a ban.
+    fn add_mark(&mut self, desk: &mut Desk, id: &Id, action: ActionId) {
+        let mono = desk.now.mono;
+        let Some(slot) = self.actions.iter_mut().find(|a| a.id == action) else { return };
+        let up = slot.life == Life::Up;
+        let skip = slot.no_restored();
+        let old_unban = slot.unbans.remove(id);
+        let Some(ban) = self.bans.get_mut(id) else { return };
+        let skipped = skip && ban.ticket.restored;
+        let state = if skipped { MarkState::Skipped } else { MarkState::Due(mono) };
+        ban.state.marks.push(Mark { action, state, tries: 0, touched: false, reban: false });
+        if let Some(FailedUnban { ticket, sure, .. }) = old_unban {
+            // An earlier unban failed and was to be tried again: do it now, before the ban.
+            let kind = JobKind::Unban { ticket, sure, tries: UNBAN_TRIES };
+            self.run(desk, action, kind, ActionOp::Unban, None);
+        }
+        if up && !skipped {
+            self.emit_ban(desk, id, action);
+        }
+    }
+
+    /// Emits the (re-)ban of a mark that is due.
+    fn emit_ban(&mut self, desk: &mut Desk, id: &Id, action: ActionId) {
+        let Some(ban) = self.bans.get(id) else { return };
+        let (ticket, serial) = (Arc::clone(&ban.ticket), ban.serial);
+        let Some(mark) = ban.state.marks.iter().find(|m| m.action == action) else { return };
+        let op = if mark.reban { ActionOp::Reban } else { ActionOp::Ban };
+        if mark.reban {
+            let name = self.actions.iter().find(|a| a.id == action).map(|a| a.spec.name.clone());
+            let text = match name {
+                Some(name) => format!("[{}] Reban {id}, action '{name}'", self.name),
+                None => format!("[{}] Reban {id}", self.name),
+            };
+            desk.log(Level::Notice, logger::ACTIONS, text);
+        }
+        let kind = JobKind::Ban { ticket, serial };
+        let Some(job) = self.run(desk, action, kind, op, None) else { return };
+        let mono = desk.now.mono;
+        if let Some(ban) = self.bans.get_mut(id)
+            && let Some(mark) = ban.state.marks.iter_mut().find(|m| m.action == action)
+        {
+            mark.state = MarkState::Running(job, mono);
+            mark.touched = true;
+        }
+    }
+
+    /// Says that an id is banned and notifies, once every enforcing action has it in force.
+    pub fn announce(&mut self, desk: &mut Desk, id: &Id) {
+        let Some(ban) = self.bans.get_mut(id) else { return };
+        if ban.state.announced || !ban.state.complete() {
+            return;
+        }
+        ban.state.announced = true;
+        let ticket = Arc::clone(&ban.ticket);
+        let word = if ticket.restored { "Restore Ban" } else { "Ban" };
+        desk.log(Level::Notice, logger::ACTIONS, format!("[{}] {word} {id}", self.name));
+        let tell: Vec<ActionId> = self
+            .actions
+            .iter()
+            .filter(|a| !a.enforces && a.life == Life::Up)
+            .filter(|a| !(ticket.restored && a.no_restored()))
+            .map(|a| a.id)
+            .collect();
+        for action in &tell {
+            let kind = JobKind::Notify { ticket: Arc::clone(&ticket) };
+            self.run(desk, *action, kind, ActionOp::Ban, None);
+        }
+        if let Some(ban) = self.bans.get_mut(id) {
+            ban.state.notified = tell;
+        }
+    }
+
+    /// Takes a ban back that is no longer in the list.
+    pub fn lift(
+        &mut self,
+        desk: &mut Desk,
+        ban: Ban<Enforcement>,
+        word: &str,
+        wait: Option<WaitId>,
+        singly: bool,
+    ) {
+        let id = &ban.ticket.id;
+        desk.log(Level::Notice, logger::ACTIONS, format!("[{}] {word} {id}", self.name));
+        for mark in &ban.state.marks {
+            if let MarkState::Due(at) = mark.state
+                && let Some(action) = self.action_mut(mark.action)
+            {
+                action.due.remove(&(at, id.clone()));
+            }
+            if mark.touched && singly {
+                self.unban_job(desk, mark.action, &ban.ticket, mark.sure(), wait);
+            }
+        }
+        for action in &ban.state.notified {
+            let python = self.action_mut(*action).is_some_and(|a| a.spec.python.is_some());
+            if python && singly {
+                self.unban_job(desk, *action, &ban.ticket, Sure::Perhaps, wait);
+            }
+        }
+    }
+
+    fn unban_job(
+        &mut self,
+        desk: &mut Desk,
+        action: ActionId,
+        ticket: &Arc<Ticket>,
+        sure: Sure,
+        wait: Option<WaitId>,
+    ) {
+        let kind = JobKind::Unban { ticket: Arc::clone(ticket), sure, tries: 0 };
+        self.run(desk, action, kind, ActionOp::Unban, wait);
+    }
+
+    /// Takes all bans back, in one stroke where an action can.
+    pub fn flush(&mut self, desk: &mut Desk, word: &str, wait: Option<WaitId>) -> usize {
+        let all = self.bans.take_all();
+        if let Some(restoring) = &mut self.restoring
+            && word == "Unban"
+        {
+            restoring.all = true;
+        }
+        let actions: Vec<ActionId> = self.actions.iter().map(|a| a.id).collect();
+        for action in actions {
+            self.flush_action(desk, action, &all, wait);
+        }
+        let count = all.len();
+        for ban in all {
+            self.lift(desk, ban, word, wait, false);
+        }
+        count
+    }
+
+    /// Takes all bans of one action back.
+    fn flush_action(
+        &mut self,
+        desk: &mut Desk,
+        action: ActionId,
+        bans: &[Ban<Enforcement>],
+        wait: Option<WaitId>,
+    ) {
+        let Some(slot) = self.action_mut(action) else { return };
+        slot.due.clear();
+        let mut owed: Vec<(Arc<Ticket>, Sure)> =
+            std::mem::take(&mut slot.unbans).into_values().map(|u| (u.ticket, u.sure)).collect();
+        let (can_flush, name) = (slot.has("actionflush"), slot.spec.name.clone());
+        for ban in bans {
+            let marks = ban.state.marks.iter().filter(|m| m.action == action && m.touched);
+            for mark in marks {
+                owed.push((Arc::clone(&ban.ticket), mark.sure()));
+            }
+            let told = ban.state.notified.contains(&action);
+            if told && self.action_mut(action).is_some_and(|a| a.spec.python.is_some()) {
+                owed.push((Arc::clone(&ban.ticket), Sure::Perhaps));
+            }
+        }
+        if owed.is_empty() {
+            return;
+        }
+        if can_flush {
+            let text = format!("[{}] Flush ticket(s) with {name}", self.name);
+            desk.log(Level::Notice, logger::ACTIONS, text);
+            let tickets = owed.into_iter().map(|(ticket, _)| ticket).collect();
+            self.run(desk, action, JobKind::Flush(tickets), ActionOp::Flush, wait);
+        } else {
+            for (ticket, sure) in owed {
+                self.unban_job(desk, action, &ticket, sure, wait);
+            }
+        }
+    }
+
+    /// After an unclean end: takes away what an earlier process may have banned one by one, since
+    /// the action has no way to take away all (`CleanUp` did where it has).
+    pub fn sweep(&mut self, desk: &mut Desk, rows: &[StoredBan]) {
+        let mono = desk.now.mono;
+        let actions: Vec<ActionId> = self
+            .actions
+            .iter()
+            .chain(&self.leaving)
+            .filter(|a| a.enforces && matches!(a.life, Life::Up | Life::Lifting))
+            .filter(|a| !a.has("actionflush"))
+            .map(|a| a.id)
+            .collect();
+        for id in actions {
+            for row in rows {
+                let mut ticket = row.ticket.clone();
+                ticket.restored = true;
+                let key = ticket.id.clone();
+                self.unban_job(desk, id, &Arc::new(ticket), Sure::Leftover, None);
+                // Banned meanwhile, and taken away with that: ban again.
+                let Some(ban) = self.bans.get_mut(&key) else { continue };
+                for mark in ban.state.marks.iter_mut().filter(|m| m.action == id) {
+                    if let MarkState::Running(..) | MarkState::Done = mark.state {
+                        mark.state = MarkState::Due(mono);
+                        if let Some(action) = self.actions.iter_mut().find(|a| a.id == id) {
+                            action.due.insert((mono, key.clone()));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Removes an action: its bans are taken back, then it is stopped.
+    pub fn remove_action(&mut self, desk: &mut Desk, at: usize) {
+        if at >= self.actions.len() {
+            return;
+        }
+        let id = match self.actions.get(at) {
+            Some(action) => action.id,
+            None => return,
+        };
+        let mut touched: Vec<Ban<Enforcement>> = Vec::new();
+        for ban in self.bans.iter_mut() {
+            let (gone, stay): (Vec<Mark>, Vec<Mark>) =
+                std::mem::take(&mut ban.state.marks).into_iter().partition(|m| m.action == id);
+            ban.state.marks = stay;
+            if !gone.is_empty() {
+                touched.push(Ban {
+                    serial: ban.serial,
+                    ticket: Arc::clone(&ban.ticket),
+                    own_time: ban.own_time,
+                    state: Enforcement { marks: gone, ..Enforcement::default() },
+                });
+            }
+        }
+        self.flush_action(desk, id, &touched, None);
+        let mut action = self.actions.remove(at);
+        action.due.clear();
+        action.life = match action.life {
+            Life::Up => Life::Lifting,
+            // Never started: nothing to stop.
+            _ => Life::Gone,
+        };
+        self.leaving.push(action);
+        // A ban may have waited for this action only.
+        let ids: Vec<Id> = touched.iter().map(|b| b.ticket.id.clone()).collect();
+        for id in ids {
+            self.announce(desk, &id);
+        }
+    }
+
+    /// Begins to stop: takes everything back and keeps the database's rows.
+    pub fn stop(&mut self, desk: &mut Desk, wait: Option<WaitId>) {
+        self.stop_waits.extend(wait);
+        if let Some(wait) = wait {
+            desk.wait_for(wait);
+        }
+        if self.phase == Phase::Stopping {
+            return;
+        }
+        self.phase = Phase::Stopping;
+        self.flush(desk, "Repeal Ban", None);
+        for action in &mut self.actions {
+            action.start_at = None;
+            action.life = match action.life {
+                Life::Up => Life::Lifting,
+                _ => Life::Gone,
+            };
+        }
+    }
+
+    /// Starts an action, and with it the bans it has to enforce.
+    pub fn start_action(&mut self, desk: &mut Desk, id: ActionId) {
+        let unclean = desk.config.unclean_start;
+        let Some(action) = self.live_action(id) else { return };
+        if action.life == Life::Up {
+            return;
+        }
+        action.life = Life::Up;
+        action.start_at = None;
+        let enforces = action.enforces;
+        if unclean {
+            self.run(desk, id, JobKind::CleanUp, ActionOp::CleanUp, None);
+        }
+        self.run(desk, id, JobKind::Start, ActionOp::Start, None);
+        if enforces {
+            self.enforce_all(desk, id);
+        }
+    }
+
+    /// Makes an action enforce every ban it does not have yet.
+    fn enforce_all(&mut self, desk: &mut Desk, id: ActionId) {
+        let mono = desk.now.mono;
+        let Some(action) = self.actions.iter_mut().find(|a| a.id == id) else { return };
+        let skip = action.no_restored();
+        for ban in self.bans.iter_mut() {
+            let restored = ban.ticket.restored;
+            let marks = &mut ban.state.marks;
+            if !marks.iter().any(|m| m.action == id) {
+                let state = match skip && restored {
+                    true => MarkState::Skipped,
+                    false => MarkState::Due(mono),
+                };
+                marks.push(Mark { action: id, state, tries: 0, touched: false, reban: false });
+            }
+            for mark in marks.iter_mut().filter(|m| m.action == id) {
+                if let MarkState::Due(_) = mark.state {
+                    mark.state = MarkState::Due(mono);
+                    action.due.insert((mono, ban.ticket.id.clone()));
+                }
+            }
+        }
+    }
+
+    /// An action's environment was rebuilt: what it had in force may be gone.
+    pub fn repaired(&mut self, desk: &mut Desk, id: ActionId) {
+        let mono = desk.now.mono;
+        let Some(action) = self.actions.iter_mut().find(|a| a.id == id) else { return };
+        for ban in self.bans.iter_mut() {
+            for mark in ban.state.marks.iter_mut().filter(|m| m.action == id) {
+                if mark.state == MarkState::Done {
+                    mark.state = MarkState::Due(mono);
+                    mark.reban = true;
+                    mark.tries = 0;
+                    action.due.insert((mono, ban.ticket.id.clone()));
+                }
+            }
+        }
+    }
+
+    /// What is due for the actions: starts, stops, retries.
+    pub fn tick_actions(&mut self, desk: &mut Desk) {
+        let mono = desk.now.mono;
+        let gone: Vec<ActionId> =
+            self.leaving.iter().filter(|a| a.life == Life::Gone).map(|a| a.id).collect();
+        self.leaving.retain(|a| a.life != Life::Gone || a.in_flight > 0);
+        for old in gone {
+            let next: Vec<ActionId> =
+                self.actions.iter().filter(|a| a.life == Life::After(old)).map(|a| a.id).collect();
+            for id in next {
+                self.start_action(desk, id);
+            }
+        }
+        let ids: Vec<(ActionId, Life)> = self
+            .actions
+            .iter()
+            .rev()
+            .chain(self.leaving.iter().rev())
+            .map(|a| (a.id, a.life))
+            .collect();
+        for (id, life) in ids {
+            match life {
+                Life::Settling(at) if at <= mono && self.phase == Phase::Running => {
+                    self.start_action(desk, id);
+                }
+                Life::Lifting => self.stop_lifted(desk, id),
+                _ => {}
+            }
+            if self.phase == Phase::Running || self.phase == Phase::Added {
+                self.retry(desk, id);
+            }
+        }
+    }
+
+    /// Stops an action once everything it was asked before has been answered.
+    fn stop_lifted(&mut self, desk: &mut Desk, id: ActionId) {
+        if self.restoring.is_some() {
+            // Something may still have to be swept away.
+            return;
+        }
+        let Some(action) = self.action_mut(id) else { return };
+        if action.in_flight > 0 {
+            return;
+        }
+        action.life = Life::Stopping;
+        self.run(desk, id, JobKind::Stop, ActionOp::Stop, None);
+    }
+
+    /// Tries again what failed, and does what waited, within bounds.
+    fn retry(&mut self, desk: &mut Desk, id: ActionId) {
+        let mono = desk.now.mono;
+        let Some(action) = self.live_action(id) else { return };
+        if action.life != Life::Up {
+            return;
+        }
+        if action.start_at.is_some_and(|at| at <= mono) {
+            action.start_at = None;
+            self.run(desk, id, JobKind::Start, ActionOp::Start, None);
+        }
+        for _ in 0..MAX_IN_FLIGHT {
+            let Some(action) = self.live_action(id) else { return };
+            if action.in_flight >= MAX_IN_FLIGHT {
+                return;
+            }
+            let over = action.unbans.iter().find(|(_, unban)| unban.at <= mono);
+            if let Some(key) = over.map(|(key, _)| key.clone()) {
+                if let Some(unban) = action.unbans.remove(&key) {
+                    let FailedUnban { tries, sure, ticket, .. } = unban;
+                    let kind = JobKind::Unban { ticket, sure, tries };
+                    self.run(desk, id, kind, ActionOp::Unban, None);
+                }
+                continue;
+            }
+            let Some((at, _)) = action.due.first() else { return };
+            if *at > mono {
+                return;
+            }
+            let Some((_, key)) = action.due.pop_first() else { return };
+            self.emit_ban(desk, &key, id);
+        }
+    }
+
+    /// An unban failed: it is tried again a few times, and then the administrator is told.
+    pub fn unban_failed(
+        &mut self,
+        desk: &mut Desk,
+        id: ActionId,
+        ticket: Arc<Ticket>,
+        sure: Sure,
+        tries: u32,
+    ) {
+        let mono = desk.now.mono;
+        let live = self.live_action(id).is_some();
+        if live && self.bans.get(&ticket.id).is_some() {
+            // Banned again: it is as it should be.
+            return;
+        }
+        let jail = Arc::clone(&self.name);
+        let Some(action) = self.action_mut(id) else { return };
+        let tries = tries.saturating_add(1);
+        let up = action.life == Life::Up;
+        let most = match (up, sure) {
+            (true, Sure::Yes) => UNBAN_TRIES,
+            // Stopping cannot wait; and what never worked may well fail for ever.
+            _ => 3,
+        };
+        if tries >= most || action.unbans.len() >= MAX_UNBANS {
+            let text = format!(
+                "[{jail}] {} may still be banned by '{}': taking it back failed {tries} times; \
+                 remove it by hand",
+                ticket.id, action.spec.name
+            );
+            desk.log(Level::Error, logger::ACTIONS, text);
+        } else if up {
+            let at = mono.plus(backoff(tries));
+            action.unbans.insert(ticket.id.clone(), FailedUnban { at, tries, sure, ticket });
+        } else {
+            let kind = JobKind::Unban { ticket, sure, tries };
+            self.run(desk, id, kind, ActionOp::Unban, None);
+        }
+    }
+
+    /// The ban time of the jail was changed by command: bans without their own follow.
+    pub fn set_ban_time(&mut self, secs: i64) -> Result<(), CommandError> {
+        self.spec.ban_time = secs;
+        self.bans.set_default_time(BanTime::from_secs(secs));
+        Ok(())
+    }
+
+    /// Forgets an action instance at the runner.
+    pub fn retire(&mut self, desk: &mut Desk, id: ActionId) {
+        if let Some(action) = self.action_mut(id) {
+            action.life = Life::Gone;
+        }
+        desk.out.push(Effect::Retire(id));
+    }
+}
+
+/// A ban time as the log shows it.
+pub(super) fn show_time(time: BanTime) -> String {
+    match time {
+        BanTime::Permanent => "permanent".into(),
+        BanTime::For(span) => crate::duration::render(crate::expr::Number::Int(span.as_secs())),
+    }
+}

@@ -1,0 +1,298 @@
+//! `set J …` as a change of the specification, `get J …` as a look at it.
+
+use super::desk::{Desk, logger};
+use super::jail::Jail;
+use super::lines;
+use crate::bantime::number;
+use crate::command::{Change, CommandError, ErrorClass, Query};
+use crate::effect::{ActionSpec, Level};
+use crate::id::Id;
+use crate::spec::{ACTION_COMMANDS, JailSpec, LogPath, get_property, set_property};
+use crate::value::Value;
+
+/// Methods that clients see on an action.
+const ACTION_METHODS: [&str; 15] = [
+    "ban",
+    "clearAllParams",
+    "consistencyCheck",
+    "escapeTag",
+    "executeCmd",
+    "flush",
+    "invalidateBanEpoch",
+    "prolong",
+    "reban",
+    "reload",
+    "replaceDynamicTags",
+    "replaceTag",
+    "start",
+    "stop",
+    "unban",
+];
+
+fn error(class: ErrorClass, text: impl Into<String>) -> CommandError {
+    CommandError::new(class, text)
+}
+
+/// Applies a change that is one of the specification. Changes of what happens at run time (`idle`,
+/// `attempt`, `banip`, `unbanip`) are not, and leave it as it is.
+pub(super) fn apply(
+    desk: &mut Desk,
+    name: &str,
+    spec: &mut JailSpec,
+    change: &Change,
+) -> Result<(), CommandError> {
+    match change {
+        Change::Idle(_) | Change::Attempt { .. } | Change::BanIp(_) | Change::UnbanIp { .. } => {}
+        Change::IgnoreSelf(on) => spec.ignore_self = *on,
+        Change::AddIgnoreIp(words) => words.iter().for_each(|word| spec.ignore_ip.add(word)),
+        Change::DelIgnoreIp(word) => {
+            if !spec.ignore_ip.remove(word) {
+                return Err(error(ErrorClass::ValueError, "list.remove(x): x not in list"));
+            }
+        }
+        Change::IgnoreCommand(command) => spec.ignore_command.clone_from(command),
+        Change::IgnoreCache(cache) => spec.ignore_cache.clone_from(cache),
+        Change::AddLogPath { path, tail } => {
+            if spec.logs.iter().any(|l| l.path == *path) {
+                let text = format!("{path} already exists");
+                desk.log(Level::Error, logger::FILTER, text);
+            } else {
+                spec.logs.push(LogPath { path: path.clone(), tail: *tail });
+            }
+        }
+        Change::DelLogPath(path) => spec.logs.retain(|l| l.path != *path),
+        Change::LogEncoding(encoding) => {
+            spec.encoding.clone_from(encoding);
+            let shown = shown_encoding(desk, spec);
+            desk.log(Level::Info, logger::FILTER, format!("  encoding: {shown}"));
+        }
+        Change::UseDns(mode) => {
+            let known = match mode.to_lowercase().as_str() {
+                "yes" | "true" | "on" | "1" => "yes",
+                "no" | "false" | "off" | "0" => "no",
+                "warn" => "warn",
+                "raw" => "raw",
+                _ => {
+                    let text =
+                        format!("Incorrect value '{mode}' specified for usedns. Using safe 'no'");
+                    desk.log(Level::Error, logger::FILTER, text);
+                    "no"
+                }
+            };
+            spec.lines.usedns = known.to_owned();
+        }
+        Change::FindTime(time) => {
+            spec.find_time = *time;
+            desk.log(Level::Info, logger::FILTER, format!("  findtime: {time}"));
+        }
+        Change::BanTime(secs) => {
+            spec.ban_time = *secs;
+            desk.log(Level::Info, logger::ACTIONS, format!("  banTime: {secs}"));
+        }
+        Change::MaxRetry(n) => {
+            spec.max_retry = *n;
+            desk.log(Level::Info, logger::FILTER, format!("  maxRetry: {n}"));
+        }
+        Change::MaxMatches(n) => spec.max_matches = *n,
+        Change::MaxLines(n) => {
+            spec.lines.maxlines = *n;
+            desk.log(Level::Info, logger::FILTER, format!("  maxLines: {n}"));
+        }
+        Change::DatePattern(pattern) => spec.lines.datepattern.clone_from(pattern),
+        Change::LogTimezone(zone) => spec.lines.logtimezone = Some(zone.clone()),
+        Change::PrefRegex(regex) => spec.lines.prefregex.clone_from(regex),
+        Change::AddFailRegex(list) => spec.lines.failregex.extend(list.iter().cloned()),
+        Change::AddIgnoreRegex(list) => spec.lines.ignoreregex.extend(list.iter().cloned()),
+        Change::DelFailRegex(at) => delete(desk, &mut spec.lines.failregex, *at),
+        Change::DelIgnoreRegex(at) => delete(desk, &mut spec.lines.ignoreregex, *at),
+        Change::AddJournalMatch(tokens) => {
+            if spec.journal() {
+                spec.journal_matches.push(tokens.clone());
+                let text = format!("[{name}] Added journal match for: {}", join(tokens));
+                desk.log(Level::Info, logger::FILTER, text);
+            }
+        }
+        Change::DelJournalMatch(tokens) => {
+            let before = spec.journal_matches.len();
+            spec.journal_matches.retain(|m| m != tokens);
+            if before == spec.journal_matches.len() && spec.journal() {
+                let text = format!("Match {} not found", join(tokens));
+                return Err(error(ErrorClass::ValueError, text));
+            }
+        }
+        Change::BanTimeExtra { option, value } => {
+            let shown = spec.increments.set(option, value)?;
+            let text = format!("Set banTime.{option} = {}", shown.to_text());
+            desk.log(Level::Info, logger::JAIL, text);
+        }
+        Change::AddAction { name, python } => {
+            if spec.actions.iter().any(|a| a.name == *name) {
+                let text = format!("Action {name} already exists");
+                return Err(error(ErrorClass::ValueError, text));
+            }
+            spec.actions.push(ActionSpec {
+                name: name.clone(),
+                python: python.clone(),
+                ..ActionSpec::default()
+            });
+        }
+        Change::DelAction(name) => {
+            let at = spec.action(name)?;
+            spec.actions.remove(at);
+        }
+        Change::Action { name, properties } => {
+            let at = spec.action(name)?;
+            if let Some(action) = spec.actions.get_mut(at) {
+                for (key, value) in properties {
+                    set_property(action, key, value);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn join(tokens: &[String]) -> String {
+    crate::value::repr_str(&tokens.join(" "))
+}
+
+fn delete(desk: &mut Desk, list: &mut Vec<String>, at: i64) {
+    // Python counts from the end below zero.
+    let len = i64::try_from(list.len()).unwrap_or(i64::MAX);
+    let at = if at < 0 { at + len } else { at };
+    match usize::try_from(at).ok().filter(|at| *at < list.len()) {
+        Some(at) => {
+            list.remove(at);
+        }
+        None => {
+            let text = format!("Cannot remove regular expression. Index {at} is not valid");
+            desk.log(Level::Error, logger::FILTER, text);
+        }
+    }
+}
+
+fn shown_encoding(desk: &Desk, spec: &JailSpec) -> String {
+    match spec.encoding.to_lowercase().as_str() {
+        "auto" => desk.config.encoding.clone(),
+        _ => spec.encoding.clone(),
+    }
+}
+
+/// What `set J …` answers after a change.
+pub(super) fn answer(desk: &Desk, jail: &Jail, change: &Change) -> Result<Value, CommandError> {
+    let query = match change {
+        Change::Idle(_) => return Ok(Value::Bool(jail.idle)),
+        Change::Attempt { .. } | Change::BanIp(_) | Change::UnbanIp { .. } => {
+            return Ok(Value::None);
+        }
+        Change::IgnoreSelf(_) => Query::IgnoreSelf,
+        Change::AddIgnoreIp(_) | Change::DelIgnoreIp(_) => Query::IgnoreIp,
+        Change::IgnoreCommand(_) => Query::IgnoreCommand,
+        Change::IgnoreCache(_) => Query::IgnoreCache,
+        Change::AddLogPath { .. } | Change::DelLogPath(_) => Query::LogPath,
+        Change::LogEncoding(_) => Query::LogEncoding,
+        Change::UseDns(_) => Query::UseDns,
+        Change::FindTime(_) => Query::FindTime,
+        Change::BanTime(_) => Query::BanTime,
+        Change::MaxRetry(_) => Query::MaxRetry,
+        Change::MaxMatches(_) => Query::MaxMatches,
+        Change::MaxLines(_) => Query::MaxLines,
+        Change::DatePattern(_) => Query::DatePattern,
+        Change::LogTimezone(_) => Query::LogTimezone,
+        Change::PrefRegex(_) => Query::PrefRegex,
+        Change::AddFailRegex(_) | Change::DelFailRegex(_) => Query::FailRegex,
+        Change::AddIgnoreRegex(_) | Change::DelIgnoreRegex(_) => Query::IgnoreRegex,
+        Change::AddJournalMatch(_) | Change::DelJournalMatch(_) => Query::JournalMatch,
+        Change::BanTimeExtra { option, .. } => Query::BanTimeExtra(option.clone()),
+        Change::AddAction { name, .. } => return Ok(Value::str(name)),
+        Change::DelAction(_) => return Ok(Value::None),
+        Change::Action { name, properties } => match properties.last() {
+            Some((key, _)) => Query::Action { name: name.clone(), property: key.clone() },
+            None => return Ok(Value::None),
+        },
+    };
+    get(desk, jail, &query)
+}
+
+/// `get J …`
+pub(super) fn get(desk: &Desk, jail: &Jail, query: &Query) -> Result<Value, CommandError> {
+    let spec = &jail.spec;
+    let mono = desk.now.mono;
+    Ok(match query {
+        Query::Banned(ids) if ids.is_empty() => {
+            let order = jail.bans.in_order();
+            let shown = order.into_iter().filter(|b| jail.shows(b, mono));
+            Value::strs(shown.map(|b| b.ticket.id.to_string()))
+        }
+        Query::Banned(ids) => {
+            let mut found: Vec<Value> = ids
+                .iter()
+                .map(|id| Value::Int(i64::from(jail.shows_id(&Id::parse(id), mono))))
+                .collect();
+            match (found.pop(), found.is_empty()) {
+                (Some(one), true) => one,
+                (last, _) => {
+                    found.extend(last);
+                    Value::List(found)
+                }
+            }
+        }
+        Query::BanIp { with_time } => {
+            let order = jail.bans.by_end();
+            let shown = order.into_iter().filter(|b| jail.shows(b, mono));
+            Value::strs(shown.map(|b| match with_time {
+                true => jail.with_time(desk, &b.ticket),
+                false => b.ticket.id.to_string(),
+            }))
+        }
+        Query::LogPath => Value::strs(spec.logs.iter().map(|l| l.path.clone())),
+        Query::LogEncoding => Value::Str(shown_encoding(desk, spec)),
+        Query::JournalMatch => {
+            Value::List(spec.journal_matches.iter().map(|m| Value::strs(m.clone())).collect())
+        }
+        Query::IgnoreSelf => Value::Bool(spec.ignore_self),
+        Query::IgnoreIp => Value::strs(spec.ignore_ip.texts()),
+        Query::IgnoreCommand => Value::str(&spec.ignore_command),
+        Query::IgnoreCache => match &spec.ignore_cache {
+            None => Value::None,
+            Some(cache) => Value::List(vec![
+                Value::str(&cache.key),
+                Value::Int(cache.max_count),
+                number(cache.max_time),
+            ]),
+        },
+        Query::PrefRegex => lines::shown_prefix(spec),
+        Query::FailRegex => Value::strs(lines::shown(&spec.lines, &spec.lines.failregex)),
+        Query::IgnoreRegex => Value::strs(lines::shown(&spec.lines, &spec.lines.ignoreregex)),
+        Query::UseDns => Value::str(&spec.lines.usedns),
+        Query::FindTime => number(spec.find_time),
+        Query::DatePattern => jail.lines.shown_date_pattern(spec),
+        Query::LogTimezone => spec.lines.logtimezone.as_ref().map_or(Value::None, Value::str),
+        Query::MaxMatches => Value::Int(spec.max_matches),
+        Query::MaxRetry => Value::Int(spec.max_retry),
+        Query::MaxLines => Value::Int(spec.lines.maxlines),
+        Query::BanTime => Value::Int(spec.ban_time),
+        Query::BanTimeExtra(option) => spec.increments.get(option),
+        Query::Actions => Value::strs(spec.actions.iter().map(|a| a.name.clone())),
+        Query::Action { name, property } => get_property(action(spec, name)?, property)?,
+        Query::ActionProperties(name) => {
+            let action = action(spec, name)?;
+            let mut names: Vec<&str> = ACTION_COMMANDS.to_vec();
+            names.push("timeout");
+            names.extend(action.properties.keys().map(String::as_str));
+            names.sort_unstable();
+            names.dedup();
+            Value::strs(names)
+        }
+        Query::ActionMethods(name) => {
+            action(spec, name)?;
+            Value::strs(ACTION_METHODS)
+        }
+    })
+}
+
+fn action<'a>(spec: &'a JailSpec, name: &str) -> Result<&'a ActionSpec, CommandError> {
+    let at = spec.action(name)?;
+    let missing = || error(ErrorClass::KeyError, format!("Invalid Action name: {name}"));
+    spec.actions.get(at).ok_or_else(missing)
+}

@@ -1,0 +1,355 @@
+//! Which logs are read for whom, from where on, and how far they have been read.
+//!
+//! Jails that read the same file from the start of a configuration on share one source; a jail that
+//! comes later gets its own, since it has to begin elsewhere. Positions are stored behind the lines
+//! they cover, at most every ten seconds.
+
+use std::sync::Arc;
+
+use super::desk::{Asked, logger};
+use super::jail::Phase;
+use super::{Engine, JailKey};
+use crate::effect::{
+    Ask, Effect, Level, Position, SourceId, SourceOp, SourceState, StartAt, StoreOp,
+};
+use crate::spec::LogPath;
+use crate::time::{Monotonic, Span};
+
+/// How often a position is stored.
+const STORE_EVERY: Span = Span::from_secs(10);
+/// What the journal is called where logs have paths.
+const JOURNAL: &str = "systemd-journal";
+
+/// One log that is read.
+pub(super) struct Source {
+    pub kind: SourceKind,
+    pub readers: Vec<SourceReader>,
+    /// Positions asked for and not known yet.
+    asking: usize,
+    opened: bool,
+    position: Option<Position>,
+    stored_at: Option<Monotonic>,
+    /// Read further than stored.
+    ahead: bool,
+}
+
+/// A jail that reads a source.
+#[derive(Debug)]
+pub(super) struct SourceReader {
+    pub jail: JailKey,
+    /// Where this jail's reading ended last time: earlier lines are not for it.
+    pub saved: Option<Position>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum SourceKind {
+    File { path: String, encoding: String, tail: bool },
+    Journal { matches: Vec<Vec<String>>, params: Vec<(String, String)> },
+}
+
+impl SourceKind {
+    /// The path under which the database knows it.
+    pub fn path(&self) -> &str {
+        match self {
+            SourceKind::File { path, .. } => path,
+            SourceKind::Journal { .. } => JOURNAL,
+        }
+    }
+}
+
+impl Source {
+    /// When its position has to be stored next.
+    pub fn next_store(&self) -> Option<Monotonic> {
+        if !self.ahead {
+            return None;
+        }
+        Some(self.stored_at.map_or(Monotonic(0), |at| at.plus(STORE_EVERY)))
+    }
+
+    /// Its lines have been read and handled up to here.
+    pub fn advanced(&mut self, position: Position) {
+        self.position = Some(position);
+        self.ahead = true;
+    }
+}
+
+impl Engine {
+    /// Begins to read everything that a jail's specification names and that it does not read yet.
+    pub(super) fn attach(&mut self, key: JailKey) {
+        let Some(jail) = self.jails.get(&key) else { return };
+        let wanted: Vec<SourceKind> = if jail.spec.journal() {
+            vec![SourceKind::Journal {
+                matches: jail.spec.journal_matches.clone(),
+                params: jail.spec.backend_params(),
+            }]
+        } else {
+            let file = |log: &LogPath| SourceKind::File {
+                path: log.path.clone(),
+                encoding: jail.spec.encoding.clone(),
+                tail: log.tail,
+            };
+            jail.spec.logs.iter().map(file).collect()
+        };
+        for kind in wanted {
+            self.attach_one(key, kind);
+        }
+    }
+
+    fn attach_one(&mut self, key: JailKey, kind: SourceKind) {
+        let Some(jail) = self.jails.get_mut(&key) else { return };
+        let sources = &self.sources;
+        let has = jail.sources.iter().any(|id| sources.get(id).is_some_and(|s| s.kind == kind));
+        if has {
+            return;
+        }
+        let shared =
+            self.sources.iter().find(|(_, s)| !s.opened && s.kind == kind).map(|(id, _)| *id);
+        let id = match shared {
+            Some(id) => id,
+            None => {
+                let id = SourceId(u32::try_from(self.desk.number()).unwrap_or(u32::MAX));
+                let source = Source {
+                    kind: kind.clone(),
+                    readers: Vec::new(),
+                    asking: 0,
+                    opened: false,
+                    position: None,
+                    stored_at: None,
+                    ahead: false,
+                };
+                self.sources.insert(id, source);
+                id
+            }
+        };
+        jail.sources.push(id);
+        let name = Arc::clone(&jail.name);
+        if let Some(source) = self.sources.get_mut(&id) {
+            source.readers.push(SourceReader { jail: key, saved: None });
+            if !matches!(kind, SourceKind::File { tail: true, .. }) {
+                source.asking += 1;
+                let path = kind.path().to_owned();
+                let ask = Ask::LogPosition { jail: name, path };
+                self.desk.ask(ask, Asked::LogPosition { jail: key, source: id });
+            }
+        }
+    }
+
+    /// Where a jail's reading ended last time is known.
+    pub(super) fn log_position(&mut self, jail: JailKey, id: SourceId, saved: Option<Position>) {
+        if let Some(source) = self.sources.get_mut(&id) {
+            source.asking = source.asking.saturating_sub(1);
+            if let Some(reader) = source.readers.iter_mut().find(|r| r.jail == jail) {
+                reader.saved = saved;
+            }
+        }
+    }
+
+    /// Opens the sources whose readers are all known.
+    pub(super) fn open_sources(&mut self) {
+        let ready: Vec<SourceId> = self
+            .sources
+            .iter()
+            .filter(|(_, s)| !s.opened && s.asking == 0)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in ready {
+            let start = self.start_at(id);
+            let Some(source) = self.sources.get_mut(&id) else { continue };
+            source.opened = true;
+            let op = match &source.kind {
+                SourceKind::File { path, encoding, .. } => SourceOp::OpenFile {
+                    source: id,
+                    path: path.clone(),
+                    encoding: encoding.clone(),
+                    start,
+                },
+                SourceKind::Journal { matches, params } => SourceOp::OpenJournal {
+                    source: id,
+                    matches: matches.clone(),
+                    params: params.clone(),
+                    start,
+                },
+            };
+            self.desk.out.push(Effect::Source(op));
+        }
+    }
+
+    /// The earliest place that any reader needs.
+    fn start_at(&self, id: SourceId) -> StartAt {
+        let Some(source) = self.sources.get(&id) else { return StartAt::Tail };
+        if matches!(source.kind, SourceKind::File { tail: true, .. }) {
+            return StartAt::Tail;
+        }
+        let windows = source
+            .readers
+            .iter()
+            .filter_map(|r| self.jails.get(&r.jail))
+            .map(|jail| jail.spec.find_span());
+        let since = self.desk.now.wall.minus(windows.max().unwrap_or_default());
+        let mut readers = source.readers.iter();
+        let first = readers.next().and_then(|r| r.saved.clone());
+        let saved = readers.fold(first, |earliest, reader| {
+            let (earliest, saved) = (earliest?, reader.saved.as_ref()?);
+            // Of different files (or not comparable): from the start.
+            if earliest.first_line != saved.first_line && earliest.cursor.is_none() {
+                return None;
+            }
+            Some(if saved.offset < earliest.offset { saved.clone() } else { earliest })
+        });
+        StartAt::Head { saved, since }
+    }
+
+    /// A jail stops reading everything; positions are stored.
+    pub(super) fn detach_all(&mut self, key: JailKey) {
+        let Some(jail) = self.jails.get_mut(&key) else { return };
+        jail.missing.clear();
+        for id in std::mem::take(&mut jail.sources) {
+            self.detach(key, id, false);
+        }
+    }
+
+    /// A jail stops reading what its specification does not name any more.
+    pub(super) fn detach_unwanted(&mut self, key: JailKey) {
+        let Some(jail) = self.jails.get_mut(&key) else { return };
+        let (spec, sources) = (&jail.spec, &self.sources);
+        let wanted = |id: &SourceId| match sources.get(id).map(|s| &s.kind) {
+            Some(SourceKind::File { path, encoding, .. }) => {
+                !spec.journal()
+                    && *encoding == spec.encoding
+                    && spec.logs.iter().any(|l| l.path == *path)
+            }
+            Some(SourceKind::Journal { matches, params }) => {
+                spec.journal()
+                    && *matches == spec.journal_matches
+                    && *params == spec.backend_params()
+            }
+            None => false,
+        };
+        let (keep, go): (Vec<_>, Vec<_>) = jail.sources.iter().copied().partition(wanted);
+        jail.sources = keep;
+        let unnamed = |path: &str| !spec.logs.iter().any(|l| l.path == path);
+        let go: Vec<(SourceId, bool)> = go
+            .into_iter()
+            .map(|id| {
+                let path = sources.get(&id).map_or("", |s| s.kind.path());
+                (id, path != JOURNAL && unnamed(path))
+            })
+            .collect();
+        for (id, forget) in go {
+            self.detach(key, id, forget);
+        }
+    }
+
+    fn detach(&mut self, key: JailKey, id: SourceId, forget: bool) {
+        let Some(source) = self.sources.get_mut(&id) else { return };
+        source.readers.retain(|r| r.jail != key);
+        let path = source.kind.path().to_owned();
+        if let Some(jail) = self.jails.get_mut(&key) {
+            jail.missing.remove(&path);
+            let name = Arc::clone(&jail.name);
+            if forget {
+                let text = format!("Removed logfile: {}", crate::value::repr_str(&path));
+                self.desk.log(Level::Info, logger::FILTER, text);
+                self.desk.store(StoreOp::ForgetLog { jail: name, path });
+            } else if let Some(position) = source.position.clone() {
+                self.desk.store(StoreOp::LogPosition { jail: name, path, position });
+            }
+        }
+        if source.readers.is_empty() {
+            let opened = source.opened;
+            self.sources.remove(&id);
+            if opened {
+                self.desk.out.push(Effect::Source(SourceOp::Close(id)));
+            }
+        }
+    }
+
+    /// Stores how far sources have been read, where that is due.
+    pub(super) fn store_positions(&mut self, now: bool) {
+        let mono = self.desk.now.mono;
+        for source in self.sources.values_mut() {
+            let due = source.next_store().is_some_and(|at| now || at <= mono);
+            let Some(position) = source.position.clone().filter(|_| due) else { continue };
+            source.ahead = false;
+            source.stored_at = Some(mono);
+            for reader in &source.readers {
+                if let Some(jail) = self.jails.get(&reader.jail) {
+                    self.desk.store(StoreOp::LogPosition {
+                        jail: Arc::clone(&jail.name),
+                        path: source.kind.path().to_owned(),
+                        position: position.clone(),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Something changed about a source.
+    pub(super) fn source_state(&mut self, id: SourceId, state: SourceState) {
+        let Some(source) = self.sources.get_mut(&id) else { return };
+        let path = source.kind.path().to_owned();
+        let journal = matches!(source.kind, SourceKind::Journal { .. });
+        match state {
+            SourceState::Open(position) => {
+                if !journal {
+                    let text = format!(
+                        "Added logfile: {} (pos = {}, hash = {})",
+                        crate::value::repr_str(&path),
+                        position.offset as i64,
+                        position.first_line
+                    );
+                    self.desk.log(Level::Info, logger::FILTER, text);
+                }
+                source.position = Some(position);
+                for reader in &source.readers {
+                    if let Some(jail) = self.jails.get_mut(&reader.jail) {
+                        jail.missing.remove(&path);
+                    }
+                }
+            }
+            SourceState::Missing(reason) => {
+                for reader in &source.readers {
+                    let Some(jail) = self.jails.get_mut(&reader.jail) else { continue };
+                    if jail.missing.insert(path.clone(), reason.clone()).is_none() {
+                        let text = format!(
+                            "[{}] Log file {path} cannot be read ({reason}); waiting for it",
+                            jail.name
+                        );
+                        self.desk.log(Level::Warning, logger::FILTER, text);
+                    }
+                }
+            }
+            SourceState::CaughtUp => {
+                for reader in &source.readers {
+                    let Some(jail) = self.jails.get(&reader.jail).filter(|_| journal) else {
+                        continue;
+                    };
+                    let text = format!(
+                        "[{}] Jail is in operation now (process new journal entries)",
+                        jail.name
+                    );
+                    self.desk.log(Level::Info, logger::FILTER, text);
+                }
+            }
+            SourceState::Rotated => {
+                for reader in &mut source.readers {
+                    reader.saved = None;
+                }
+                let text = format!("Log rotation detected for {path}");
+                self.desk.log(Level::Msg, logger::FILTER, text);
+            }
+            SourceState::Trouble(text) => {
+                self.desk.log(Level::Warning, logger::FILTER, format!("{path}: {text}"));
+            }
+        }
+    }
+
+    /// The running jails that read a source, with what is not for them.
+    pub(super) fn readers(&self, id: SourceId) -> Vec<(JailKey, Option<Position>)> {
+        let Some(source) = self.sources.get(&id) else { return Vec::new() };
+        let runs = |r: &&SourceReader| {
+            self.jails.get(&r.jail).is_some_and(|j| j.phase == Phase::Running && !j.idle)
+        };
+        source.readers.iter().filter(runs).map(|r| (r.jail, r.saved.clone())).collect()
+    }
+}

@@ -1,0 +1,201 @@
+//! What `status`, `stats` and `banned` tell.
+//!
+//! The shapes are fail2ban's, because scripts parse them; what fail2ban has no place for (what is
+//! not enforced, what is broken, what is waited for) follows in rows of its own, and only then.
+
+use super::Engine;
+use super::desk::logger;
+use super::jail::{Enforcement, Jail, Phase};
+use crate::banmanager::Ban;
+use crate::command::{CommandError, ErrorClass, Flavor};
+use crate::effect::Level;
+use crate::id::Id;
+use crate::time::Monotonic;
+use crate::value::Value;
+
+fn row(name: &str, value: Value) -> Value {
+    Value::Tuple(vec![Value::str(name), value])
+}
+
+fn count(n: impl TryInto<i64>) -> Value {
+    Value::Int(n.try_into().unwrap_or(i64::MAX))
+}
+
+impl Engine {
+    /// The jails that guard (or are about to), in the order they were added.
+    pub(super) fn guarding(&self) -> Vec<&Jail> {
+        let mut jails: Vec<&Jail> =
+            self.names.values().filter_map(|key| self.jails.get(key)).collect();
+        jails.sort_by_key(|j| j.key);
+        jails
+    }
+
+    pub(super) fn status(&mut self, all: bool, flavor: &Flavor) -> Value {
+        self.note_flavor(flavor);
+        let mut names: Vec<&str> = self.names.keys().map(|n| &**n).collect();
+        names.sort_unstable();
+        let jails = |engine: &Self| {
+            let list = names.iter().filter_map(|name| {
+                let jail = engine.names.get(*name).and_then(|key| engine.jails.get(key))?;
+                Some((Value::str(*name), engine.jail_status(jail, flavor)))
+            });
+            Value::Dict(list.collect())
+        };
+        if all && *flavor == Flavor::Stats {
+            return jails(self);
+        }
+        let mut rows = vec![
+            row("Number of jail", count(names.len())),
+            row("Jail list", Value::Str(names.join(", "))),
+        ];
+        let broken = self.broken_names();
+        if !broken.is_empty() {
+            rows.push(row("Broken jails", Value::Str(broken.join(", "))));
+        }
+        if all {
+            rows.push(jails(self));
+        }
+        Value::List(rows)
+    }
+
+    /// Names of jails that are not as configured: not started, or guarding with an older form.
+    fn broken_names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.broken.keys().cloned().collect();
+        let guarding = self.guarding();
+        let outdated = guarding.iter().filter(|j| j.broken.is_some());
+        names.extend(outdated.map(|j| j.name.to_string()));
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    pub(super) fn status_of(&mut self, name: &str, flavor: &Flavor) -> Result<Value, CommandError> {
+        self.note_flavor(flavor);
+        if let Some(jail) = self.names.get(name).and_then(|key| self.jails.get(key)) {
+            return Ok(self.jail_status(jail, flavor));
+        }
+        match self.broken.get(name) {
+            Some(reason) => Ok(Value::List(vec![broken_row(reason)])),
+            None => Err(CommandError::new(ErrorClass::UnknownJail, name)),
+        }
+    }
+
+    fn note_flavor(&mut self, flavor: &Flavor) {
+        if let Flavor::Other(word) = flavor {
+            let text = format!(
+                "Unsupported extended jail status flavor '{word}'. Supported: short, basic, stats, cymru"
+            );
+            self.desk.log(Level::Warning, logger::JAIL, text);
+        }
+    }
+
+    fn jail_status(&self, jail: &Jail, flavor: &Flavor) -> Value {
+        let mono = self.desk.now.mono;
+        if *flavor == Flavor::Stats {
+            return jail.stats(mono);
+        }
+        let mut filter = vec![
+            row("Currently failed", count(jail.fails.len())),
+            row("Total failed", count(jail.fails.total())),
+        ];
+        if jail.spec.journal() {
+            let lines = jail.spec.journal_matches.iter().map(|m| m.join(" "));
+            let joined = lines.collect::<Vec<_>>().join(" + ");
+            filter.push(row("Journal matches", Value::strs([joined])));
+        } else {
+            let files = jail.spec.logs.iter().map(|l| l.path.clone());
+            filter.push(row("File list", Value::strs(files)));
+        }
+        if !jail.missing.is_empty() {
+            filter.push(row("Missing files", Value::strs(jail.missing.keys().cloned())));
+        }
+        let mut actions = vec![
+            row("Currently banned", count(jail.banned_now(mono))),
+            row("Total banned", count(jail.bans.total())),
+        ];
+        let order = jail.bans.in_order();
+        let (shown, open): (Vec<_>, Vec<_>) = order.into_iter().partition(|b| jail.shows(b, mono));
+        let list = |bans: Vec<&Ban<Enforcement>>| {
+            Value::strs(bans.into_iter().map(|b| b.ticket.id.to_string()))
+        };
+        if *flavor != Flavor::Short {
+            actions.push(row("Banned IP list", list(shown)));
+        }
+        if !open.is_empty() {
+            let value = match flavor {
+                Flavor::Short => count(open.len()),
+                _ => list(open),
+            };
+            actions.push(row("Not enforced", value));
+        }
+        let failing: Vec<String> = jail
+            .actions
+            .iter()
+            .filter(|a| a.start_tries > 0)
+            .map(|a| a.spec.name.clone())
+            .collect();
+        if !failing.is_empty() {
+            actions.push(row("Failing actions", Value::strs(failing)));
+        }
+        let mut rows =
+            vec![row("Filter", Value::List(filter)), row("Actions", Value::List(actions))];
+        if let Some(reason) = &jail.broken {
+            rows.push(broken_row(reason));
+        }
+        Value::List(rows)
+    }
+
+    pub(super) fn stats(&self) -> Value {
+        let mono = self.desk.now.mono;
+        let mut jails = self.guarding();
+        jails.sort_by(|a, b| a.name.cmp(&b.name));
+        Value::Dict(jails.into_iter().map(|j| (Value::str(&*j.name), j.stats(mono))).collect())
+    }
+
+    pub(super) fn banned(&self, ids: &[String]) -> Value {
+        let mono = self.desk.now.mono;
+        let jails = self.guarding();
+        if ids.is_empty() {
+            let list = jails.into_iter().map(|jail| {
+                let order = jail.bans.in_order();
+                let shown = order.into_iter().filter(|b| jail.shows(b, mono));
+                let ids = Value::strs(shown.map(|b| b.ticket.id.to_string()));
+                Value::Dict(vec![(Value::str(&*jail.name), ids)])
+            });
+            return Value::List(list.collect());
+        }
+        let per_id = ids.iter().map(|id| {
+            let id = Id::parse(id);
+            let names = jails.iter().filter(|j| j.shows_id(&id, mono));
+            Value::strs(names.map(|j| j.name.to_string()))
+        });
+        Value::List(per_id.collect())
+    }
+}
+
+fn broken_row(reason: &str) -> Value {
+    row("Broken", Value::List(vec![row("Reason", Value::str(reason))]))
+}
+
+impl Jail {
+    /// Whether a ban may be shown as one.
+    pub fn shows(&self, ban: &Ban<Enforcement>, now: Monotonic) -> bool {
+        self.phase == Phase::Running && ban.state.shown(now)
+    }
+
+    pub fn shows_id(&self, id: &Id, now: Monotonic) -> bool {
+        self.bans.get(id).is_some_and(|ban| self.shows(ban, now))
+    }
+
+    fn banned_now(&self, now: Monotonic) -> usize {
+        self.bans.iter().filter(|ban| self.shows(ban, now)).count()
+    }
+
+    fn stats(&self, now: Monotonic) -> Value {
+        Value::List(vec![
+            Value::str(self.spec.backend_name()),
+            Value::Tuple(vec![count(self.fails.len()), count(self.fails.total())]),
+            Value::Tuple(vec![count(self.banned_now(now)), count(self.bans.total())]),
+        ])
+    }
+}

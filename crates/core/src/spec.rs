@@ -1,0 +1,262 @@
+//! What a jail is made of: the state that commands describe, without anything that happened in it.
+//!
+//! A reload builds a new one from defaults and compares, so an option that vanished from the
+//! configuration returns to its default. Failures, bans, counters and positions live elsewhere.
+
+use crate::bantime::{Increments, span};
+use crate::command::{CommandError, ErrorClass, IgnoreCache, Seconds};
+use crate::effect::ActionSpec;
+use crate::expr::Number;
+use crate::ignore::IgnoreList;
+use crate::ticket::BanTime;
+use crate::time::Span;
+use crate::value::Value;
+
+/// Commands an action may define.
+pub const ACTION_COMMANDS: [&str; 10] = [
+    "actionban",
+    "actioncheck",
+    "actionflush",
+    "actionprolong",
+    "actionreban",
+    "actionreload",
+    "actionrepair",
+    "actionstart",
+    "actionstop",
+    "actionunban",
+];
+
+/// A jail as configured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JailSpec {
+    /// The backend as given, with its parameters.
+    pub backend: String,
+    /// `prefregex`, `failregex`, … and everything else that judges lines.
+    pub lines: LineSpec,
+    /// `maxretry`
+    pub max_retry: i64,
+    /// `maxmatches`
+    pub max_matches: i64,
+    /// `findtime`
+    pub find_time: Seconds,
+    /// `bantime` in seconds; negative is for ever.
+    pub ban_time: i64,
+    /// `bantime.*`
+    pub increments: Increments,
+    /// `ignoreself`
+    pub ignore_self: bool,
+    /// `ignoreip`
+    pub ignore_ip: IgnoreList,
+    /// `ignorecommand`, empty for none.
+    pub ignore_command: String,
+    /// `ignorecache`
+    pub ignore_cache: Option<IgnoreCache>,
+    /// `logencoding`
+    pub encoding: String,
+    /// `logpath`, in order.
+    pub logs: Vec<LogPath>,
+    /// `journalmatch`: one list of tokens per line.
+    pub journal_matches: Vec<Vec<String>>,
+    /// Actions in order.
+    pub actions: Vec<ActionSpec>,
+}
+
+/// How lines are judged, as the configuration wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LineSpec {
+    /// `prefregex`, empty for none.
+    pub prefregex: String,
+    /// `failregex`
+    pub failregex: Vec<String>,
+    /// `ignoreregex`
+    pub ignoreregex: Vec<String>,
+    /// `maxlines`
+    pub maxlines: i64,
+    /// `datepattern`; empty for the default ones.
+    pub datepattern: String,
+    /// `logtimezone`
+    pub logtimezone: Option<String>,
+    /// `usedns`: `yes`, `warn`, `no`, `raw`.
+    pub usedns: String,
+}
+
+/// One log file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogPath {
+    /// Its path.
+    pub path: String,
+    /// Only new lines.
+    pub tail: bool,
+}
+
+impl JailSpec {
+    /// A jail of which nothing has been said but its backend.
+    pub fn new(backend: &str) -> Self {
+        Self {
+            backend: backend.to_owned(),
+            lines: LineSpec {
+                prefregex: String::new(),
+                failregex: Vec::new(),
+                ignoreregex: Vec::new(),
+                maxlines: 1,
+                datepattern: String::new(),
+                logtimezone: None,
+                usedns: "warn".into(),
+            },
+            max_retry: 3,
+            max_matches: 5,
+            find_time: Number::Int(600),
+            ban_time: 600,
+            increments: Increments::default(),
+            ignore_self: true,
+            ignore_ip: IgnoreList::default(),
+            ignore_command: String::new(),
+            ignore_cache: None,
+            encoding: "auto".into(),
+            logs: Vec::new(),
+            journal_matches: Vec::new(),
+            actions: Vec::new(),
+        }
+    }
+
+    /// The backend's name without parameters, as `stats` and the log tell it. Files are watched
+    /// in one way only, so everything that is neither polling nor the journal is `pyinotify`.
+    pub fn backend_name(&self) -> &'static str {
+        let name = self.backend.split(['[', ' ']).next().unwrap_or_default();
+        match name {
+            "systemd" => "systemd",
+            "polling" => "polling",
+            _ => "pyinotify",
+        }
+    }
+
+    /// Whether it reads the journal.
+    pub fn journal(&self) -> bool {
+        self.backend_name() == "systemd"
+    }
+
+    /// The backend's parameters: `systemd[journalflags=1, namespace=x]`.
+    pub fn backend_params(&self) -> Vec<(String, String)> {
+        let inner = self.backend.split_once('[').map_or("", |(_, rest)| rest);
+        let inner = inner.rsplit_once(']').map_or(inner, |(inside, _)| inside);
+        crate::command::pairs(inner)
+    }
+
+    /// `findtime` as a span.
+    pub fn find_span(&self) -> Span {
+        span(self.find_time)
+    }
+
+    /// `bantime`
+    pub fn default_ban_time(&self) -> BanTime {
+        BanTime::from_secs(self.ban_time)
+    }
+
+    /// `maxretry` as a limit; anything below one is one.
+    pub fn retry_limit(&self) -> u32 {
+        u32::try_from(self.max_retry.clamp(1, i64::from(u32::MAX))).unwrap_or(1)
+    }
+
+    /// `maxmatches` as a number of lines (bounded: matches are held per id).
+    pub fn match_limit(&self) -> usize {
+        usize::try_from(self.max_matches.clamp(0, 10_000)).unwrap_or(0)
+    }
+
+    /// The action of this name.
+    pub fn action(&self, name: &str) -> Result<usize, CommandError> {
+        self.actions.iter().position(|a| a.name == name).ok_or_else(|| {
+            CommandError::new(ErrorClass::KeyError, format!("Invalid Action name: {name}"))
+        })
+    }
+}
+
+/// `set J action A key value`; the value to show. `bantime` is silently no property.
+pub fn set_property(action: &mut ActionSpec, key: &str, value: &Value) -> Value {
+    if key == "bantime" {
+        return Value::None;
+    }
+    let shown = match key {
+        "timeout" => match crate::command::seconds(value) {
+            Ok(time) => crate::bantime::number(time),
+            Err(_) => value.clone(),
+        },
+        _ => value.clone(),
+    };
+    if key == "actname" && action.file.is_none() {
+        action.file = Some(value.to_text());
+    }
+    action.properties.insert(key.to_owned(), shown.to_text());
+    shown
+}
+
+/// `get J action A key`
+pub fn get_property(action: &ActionSpec, key: &str) -> Result<Value, CommandError> {
+    match action.get(key) {
+        Some(text) if key == "timeout" => {
+            Ok(text.parse().map_or_else(|_| Value::str(text), Value::Int))
+        }
+        Some(text) => Ok(Value::str(text)),
+        None if key == "timeout" => Ok(Value::Int(60)),
+        None if ACTION_COMMANDS.contains(&key) => Ok(Value::str("")),
+        None => Err(CommandError::new(
+            ErrorClass::AttributeError,
+            format!("'CommandAction' object has no attribute {}", crate::value::repr_str(key)),
+        )),
+    }
+}
+
+/// Whether an action that is in use can take on the new properties as it is. If not, it has to be
+/// stopped as it was and started as it will be, or its rules would stay as they were.
+pub fn reloadable(old: &ActionSpec, new: &ActionSpec) -> bool {
+    const HARMLESS: [&str; 3] = ["timeout", "norestored", "actionrepair_on_unban"];
+    if new.get("actionreload").is_some_and(|c| !c.trim().is_empty()) {
+        return true;
+    }
+    if old.python != new.python {
+        return false;
+    }
+    let changed = |a: &ActionSpec, b: &ActionSpec| {
+        a.properties
+            .iter()
+            .any(|(k, v)| !HARMLESS.contains(&k.as_str()) && b.properties.get(k) != Some(v))
+    };
+    !changed(old, new) && !changed(new, old)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backends() {
+        for (backend, name, params) in [
+            ("auto", "pyinotify", 0),
+            ("polling", "polling", 0),
+            ("systemd", "systemd", 0),
+            ("systemd[journalflags=1, namespace=\"x y\"]", "systemd", 2),
+        ] {
+            let spec = JailSpec::new(backend);
+            assert_eq!((spec.backend_name(), spec.backend_params().len()), (name, params));
+        }
+    }
+
+    #[test]
+    fn what_needs_a_restart_of_the_action() {
+        let make = |pairs: &[(&str, &str)]| {
+            let mut a = ActionSpec::default();
+            for (k, v) in pairs {
+                set_property(&mut a, k, &Value::str(*v));
+            }
+            a
+        };
+        let old = make(&[("actionban", "b"), ("port", "22"), ("timeout", "5")]);
+        for (new, expected) in [
+            (make(&[("actionban", "b"), ("port", "22"), ("timeout", "9")]), true),
+            (make(&[("actionban", "b"), ("port", "23"), ("timeout", "5")]), false),
+            (make(&[("actionban", "b"), ("port", "23"), ("actionreload", "r")]), true),
+            (make(&[("actionban", "b"), ("timeout", "5")]), false),
+        ] {
+            assert_eq!(reloadable(&old, &new), expected);
+        }
+    }
+}
