@@ -30,7 +30,6 @@ pub(super) enum What {
     /// Found by a filter.
     Failure(Failure),
     /// A host name found by a filter: one failure for each address.
-    #[allow(dead_code, reason = "made where filters are called")]
     Name { name: String, failure: Failure, warn: bool },
     /// `set J attempt`
     Attempt(Failure, WaitId),

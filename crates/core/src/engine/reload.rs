@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::desk::{JobKind, Reply, Teller, WaitId, logger};
 use super::jail::{Action, Jail, Life, Phase, Restoring, SETTLE, set_families};
+use super::lines::LineState;
 use super::{Engine, JailKey};
 use crate::command::{Change, Command, CommandError, ErrorClass, Reload, Words};
 use crate::effect::{ActionId, ActionOp, ActionSpec, Ask, Level, StoreOp};
@@ -182,15 +183,22 @@ impl Engine {
         if draft.error.is_some() {
             return Ok(());
         }
-        super::lines::check(&draft.spec, self.desk.now.wall)?;
-        draft.started = true;
         let spec = draft.spec.clone();
-        let Some(key) = self.names.get(name).copied() else {
+        let (zone, now) = (&self.desk.config.zone, self.desk.now.wall);
+        let known = self.names.get(name).copied();
+        let Some(key) = known else {
+            let filter = LineState::default().prepare(&spec, zone, now)?;
+            draft.started = true;
             let key = self.create(name, spec);
+            if let Some(jail) = self.jails.get_mut(&key) {
+                jail.lines.install(filter);
+            }
             self.begin_jail(key);
             return Ok(());
         };
         let Some(jail) = self.jails.get_mut(&key) else { return Ok(()) };
+        let filter = jail.lines.prepare(&spec, zone, now)?;
+        draft.started = true;
         jail.broken = None;
         let same = jail.spec.backend == spec.backend;
         if stream.restart || !same {
@@ -204,6 +212,7 @@ impl Engine {
             self.stop_jail(key, None);
             let next = self.create(name, spec);
             if let Some(jail) = self.jails.get_mut(&next) {
+                jail.lines.install(filter);
                 jail.phase = Phase::Waiting(key);
             }
             return Ok(());
@@ -332,7 +341,13 @@ impl Engine {
         }
         let Some(jail) = self.jails.get_mut(&key) else { return };
         jail.phase = Phase::Running;
-        jail.refilter(&mut self.desk);
+        if !jail.lines.ready() {
+            let (zone, now) = (&self.desk.config.zone, self.desk.now.wall);
+            match jail.lines.prepare(&jail.spec, zone, now) {
+                Ok(filter) => jail.lines.install(filter),
+                Err(error) => jail.broken = Some(error.text()),
+            }
+        }
         let specs = jail.spec.actions.clone();
         let mut ids = Vec::new();
         for spec in specs {
@@ -387,7 +402,11 @@ impl Engine {
         live: bool,
     ) -> Result<(), CommandError> {
         let Some(jail) = self.jails.get_mut(&key) else { return Ok(()) };
-        super::lines::check_change(&jail.spec, &spec, self.desk.now.wall)?;
+        if jail.spec.lines != spec.lines || !jail.lines.ready() {
+            let (zone, now) = (&self.desk.config.zone, self.desk.now.wall);
+            let filter = jail.lines.prepare(&spec, zone, now)?;
+            jail.lines.install(filter);
+        }
         let old = std::mem::replace(&mut jail.spec, spec);
         if jail.spec.ban_time != old.ban_time {
             let secs = jail.spec.ban_time;
@@ -402,9 +421,6 @@ impl Engine {
         }
         if jail.phase != Phase::Running {
             return Ok(());
-        }
-        if jail.spec.lines != old.lines {
-            jail.refilter(&mut self.desk);
         }
         self.adopt_actions(key, live);
         let Some(jail) = self.jails.get(&key) else { return Ok(()) };

@@ -2,7 +2,6 @@
 
 use super::desk::{Desk, logger};
 use super::jail::Jail;
-use super::lines;
 use crate::bantime::number;
 use crate::command::{Change, CommandError, ErrorClass, Query};
 use crate::effect::{ActionSpec, Level};
@@ -261,9 +260,9 @@ pub(super) fn get(desk: &Desk, jail: &Jail, query: &Query) -> Result<Value, Comm
                 number(cache.max_time),
             ]),
         },
-        Query::PrefRegex => lines::shown_prefix(spec),
-        Query::FailRegex => Value::strs(lines::shown(&spec.lines, &spec.lines.failregex)),
-        Query::IgnoreRegex => Value::strs(lines::shown(&spec.lines, &spec.lines.ignoreregex)),
+        Query::PrefRegex => jail.lines.shown_prefix(spec),
+        Query::FailRegex => jail.lines.shown_fail(spec),
+        Query::IgnoreRegex => jail.lines.shown_ignore(spec),
         Query::UseDns => Value::str(&spec.lines.usedns),
         Query::FindTime => number(spec.find_time),
         Query::DatePattern => jail.lines.shown_date_pattern(spec),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::desk::{Asked, logger};
 use super::jail::Phase;
+use super::lines::Prepared;
 use super::{Engine, JailKey};
 use crate::effect::{
     Ask, Effect, Level, Position, SourceId, SourceOp, SourceState, StartAt, StoreOp,
@@ -31,6 +32,10 @@ pub(super) struct Source {
     stored_at: Option<Monotonic>,
     /// Read further than stored.
     ahead: bool,
+    /// The search for lines worth judging.
+    pub prepared: Option<Prepared>,
+    /// That lines were cut has been said.
+    pub cut_said: bool,
 }
 
 /// A jail that reads a source.
@@ -116,6 +121,8 @@ impl Engine {
                     position: None,
                     stored_at: None,
                     ahead: false,
+                    prepared: None,
+                    cut_said: false,
                 };
                 self.sources.insert(id, source);
                 id

@@ -1,0 +1,572 @@
+//! The engine through its one entrance: commands, counting, enforcement, reload.
+//!
+//! The lab answers what a test does not care about: jobs succeed, nothing is known to DNS, the
+//! database is empty. Tests that do care take jobs and questions into their own hands.
+
+// A test may stop at anything unexpected.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod engine {
+    pub mod lab;
+}
+
+use engine::lab::{Lab, ip, words};
+use sekisho_core::effect::*;
+use sekisho_core::failure::{Failure, Fields, MatchedLine};
+use sekisho_core::id::Id;
+use sekisho_core::ticket::{BanTime, Ticket};
+use sekisho_core::time::{Span, Timestamp};
+use sekisho_core::value::Value;
+
+fn firewall(extra: &[(&str, &str)]) -> Vec<(String, String)> {
+    let base = [("actionstart", "s"), ("actionstop", "e"), ("actionban", "b")];
+    let all = base.iter().chain(&[("actionunban", "u"), ("actname", "fw")]).chain(extra);
+    all.map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+}
+
+/// A jail `j` with one enforcing action `fw` and one notification `mail`, as a stream.
+fn stream(options: &[(&str, &str)], actions: &[(&str, Vec<(String, String)>)]) -> Value {
+    let s = |t: &str| Value::str(t);
+    let mut list = vec![Value::List(vec![s("add"), s("j"), s("polling")])];
+    for (key, value) in options {
+        list.push(Value::List(vec![s("set"), s("j"), s(key), s(value)]));
+    }
+    for (name, properties) in actions {
+        list.push(Value::List(vec![s("set"), s("j"), s("addaction"), s(name)]));
+        let pairs = properties.iter().map(|(k, v)| Value::List(vec![s(k), s(v)])).collect();
+        let pairs = Value::List(pairs);
+        list.push(Value::List(vec![s("multi-set"), s("j"), s("action"), s(name), pairs]));
+    }
+    list.push(Value::List(vec![s("start"), s("j")]));
+    Value::List(list)
+}
+
+fn mail() -> Vec<(String, String)> {
+    vec![("actionban".into(), "m".into()), ("actname".into(), "mail".into())]
+}
+
+fn started(options: &[(&str, &str)]) -> Lab {
+    let mut lab = Lab::new();
+    let actions = [("fw", firewall(&[])), ("mail", mail())];
+    lab.send(vec![Value::str("server-stream"), stream(options, &actions)]);
+    lab.work();
+    lab.forget();
+    lab
+}
+
+fn reload(lab: &mut Lab, stream: Value) -> Result<Value, String> {
+    let words = vec![Value::str("reload"), Value::str("--all"), Value::List(vec![]), stream];
+    lab.send(words);
+    lab.work();
+    lab.last_reply()
+}
+
+#[test]
+fn commands_answer_in_fail2bans_shapes() {
+    let mut lab = Lab::new();
+    for (line, expected) in [
+        ("ping", "'pong'"),
+        ("echo a b", "['a', 'b']"),
+        ("version", "'1.1.1'"),
+        ("server-status", "'Server ready'"),
+        ("sleep 1", "None"),
+        ("status", "[('Number of jail', 0), ('Jail list', '')]"),
+        ("add j polling", "'j'"),
+        ("add j polling", "!j"),
+        ("set zz maxretry 5", "!'zz'"),
+        ("set j maxretry 5", "5"),
+        ("set j findtime 10m", "600"),
+        ("set j findtime 1.5h", "5400.0"),
+        ("set j bantime 1.5h", "5400"),
+        ("set j bantime 1mo", "2629800"),
+        ("set j bantime -1", "-1"),
+        ("set j bantime 600", "600"),
+        ("set j bantime.increment true", "True"),
+        ("get j bantime.increment", "True"),
+        ("set j bantime.maxtime 1w", "604800"),
+        ("set j bantime.multipliers a", "!invalid literal for int() with base 10: 'a'"),
+        ("get j bantime.zzz", "None"),
+        ("set j bantime.increment false", "False"),
+        ("set j ignoreself false", "False"),
+        ("set j addignoreip 1.2.3.4 10.0.0.0/8 ::1", "['10.0.0.0/8', '1.2.3.4', '::1']"),
+        ("set j delignoreip 1.2.3.4", "['10.0.0.0/8', '::1']"),
+        ("set j delignoreip 9.9.9.9", "!list.remove(x): x not in list"),
+        ("set j ignorecommand /bin/x", "'/bin/x'"),
+        ("set j ignorecommand ", "!list index out of range"),
+        ("get j ignorecache", "None"),
+        ("set j ignorecache key=\"<ip>\",max-count=10,max-time=5m", "['<ip>', 10, 300]"),
+        ("set j addlogpath /var/log/a tail", "['/var/log/a']"),
+        ("set j dellogpath /zz", "['/var/log/a']"),
+        ("set j dellogpath /var/log/a", "[]"),
+        ("get j logencoding", "'UTF-8'"),
+        ("set j logencoding latin1", "'latin1'"),
+        ("set j usedns foo", "'no'"),
+        ("set j maxlines 3", "3"),
+        ("set j maxmatches 3", "3"),
+        ("get j datepattern", "(None, 'Default Detectors')"),
+        ("set j datepattern %Y-%m-%d", "('%Y-%m-%d', 'Year-Month-Day')"),
+        ("set j datepattern Epoch", "(None, 'Epoch')"),
+        ("get j logtimezone", "None"),
+        ("set j logtimezone UTC+0200", "'UTC+0200'"),
+        ("set j logtimezone foo", "!Unknown or unsupported time zone: 'foo'"),
+        ("get j logtimezone", "'UTC+0200'"),
+        ("get j prefregex", "''"),
+        ("set j addfailregex x", "!No failure-id group in 'x'"),
+        ("set j addfailregex ^<F-ID>x</F-ID>", "['^(?P<fid>x)']"),
+        ("set j delfailregex 7", "['^(?P<fid>x)']"),
+        ("set j delfailregex 0", "[]"),
+        ("set j addignoreregex x", "['x']"),
+        ("set j addjournalmatch A=b", "[]"),
+        ("set j idle on", "True"),
+        ("set j idle off", "False"),
+        ("set j addaction a", "'a'"),
+        ("set j addaction a", "!Action a already exists"),
+        ("set j action a actionban x", "'x'"),
+        ("get j action a actionban", "'x'"),
+        ("get j action a actionstart", "''"),
+        ("get j action a zz", "!'CommandAction' object has no attribute 'zz'"),
+        ("get j action a timeout", "60"),
+        ("set j action a timeout 10", "10"),
+        ("set j action b x y", "!'Invalid Action name: b'"),
+        ("get j actions", "['a']"),
+        ("set j delaction zz", "!'Invalid Action name: zz'"),
+        ("set j delaction a", "None"),
+        ("start zz", "!'zz'"),
+        ("get j banned", "[]"),
+        ("get j banned 1.2.3.4", "0"),
+        ("get j banned 1.2.3.4 5.6.7.8", "[0, 0]"),
+        ("banned", "[{'j': []}]"),
+        ("banned 1.2.3.4 6.6.6.6", "[[], []]"),
+        ("get j banip", "[]"),
+        ("status", "[('Number of jail', 1), ('Jail list', 'j')]"),
+        (
+            "status j",
+            "[('Filter', [('Currently failed', 0), ('Total failed', 0), ('File list', [])]), \
+             ('Actions', [('Currently banned', 0), ('Total banned', 0), ('Banned IP list', [])])]",
+        ),
+        (
+            "status j short",
+            "[('Filter', [('Currently failed', 0), ('Total failed', 0), ('File list', [])]), \
+             ('Actions', [('Currently banned', 0), ('Total banned', 0)])]",
+        ),
+        ("status j stats", "['polling', (0, 0), (0, 0)]"),
+        ("status --all stats", "{'j': ['polling', (0, 0), (0, 0)]}"),
+        ("stats", "{'j': ['polling', (0, 0), (0, 0)]}"),
+        ("set allowipv6 no", "'no'"),
+        ("config-error x", "None"),
+        ("unban 1.2.3.4", "0"),
+        ("unban --all", "0"),
+        ("set j unbanip --report-absent 1.2.3.4", "!not banned: ['1.2.3.4']"),
+        ("set j attempt 1.2.3.4 m1 m2", "1"),
+        ("stop j", "None"),
+        ("status", "[('Number of jail', 0), ('Jail list', '')]"),
+    ] {
+        lab.send(words(line.trim_end()));
+        lab.work();
+        let shown = match lab.last_reply() {
+            Ok(value) => value.repr(),
+            Err(text) => format!("!{text}"),
+        };
+        assert_eq!(shown, expected, "{line}");
+    }
+}
+
+fn failure(lab: &Lab, id: &str) -> Failure {
+    Failure {
+        id: Id::parse(id),
+        address: None,
+        time: lab.now.wall,
+        attempts: 1,
+        matches: vec![MatchedLine::Whole("a line".into())],
+        fields: Fields::default(),
+    }
+}
+
+#[test]
+fn enforcement_comes_first_and_only_what_is_enforced_is_called_banned() {
+    let mut lab = started(&[("maxretry", "2"), ("ignoreself", "no")]);
+    lab.fail(failure(&lab, "192.0.2.1"));
+    lab.fail(failure(&lab, "192.0.2.1"));
+    assert_eq!(lab.jobs_text(), ["fw Ban 192.0.2.1"]);
+    assert!(lab.log_has("INFO [j] Found 192.0.2.1 - 2023-11-14 22:13:20"));
+    assert!(!lab.log_has("NOTICE [j] Ban 192.0.2.1"));
+    // On its way it is shown at once (scripts look right after `banip`), failed it is not.
+    assert_eq!(lab.ask("get j banned"), "['192.0.2.1']");
+    lab.finish(Err("no such chain"));
+    assert_eq!(lab.ask("get j banned"), "[]");
+    assert_eq!(lab.ask("banned 192.0.2.1"), "[[]]");
+    let status = lab.ask("status j");
+    assert!(status.contains("('Currently banned', 0), ('Total banned', 1)"), "{status}");
+    assert!(status.contains("('Banned IP list', []), ('Not enforced', ['192.0.2.1'])"), "{status}");
+    assert!(lab.log_has(
+        "ERROR Failed to execute ban jail 'j' action 'fw' info 'ActionInfo({'ip': '192.0.2.1', \
+         'family': 'inet4'})': no such chain"
+    ));
+    // It is tried again, at a rate that falls.
+    for wait in [1, 2, 4] {
+        lab.pass(Span::from_millis(wait * 1000 - 1));
+        assert_eq!(lab.jobs_text(), [""; 0]);
+        lab.pass(Span::from_millis(1));
+        assert_eq!(lab.jobs_text(), ["fw Ban 192.0.2.1"]);
+        lab.finish(Err("no such chain"));
+    }
+    lab.pass(Span::from_secs(8));
+    lab.finish(Ok(()));
+    assert!(lab.log_has("NOTICE [j] Ban 192.0.2.1"));
+    assert_eq!(lab.jobs_text(), ["mail Ban 192.0.2.1"]);
+    lab.work();
+    assert_eq!(lab.ask("get j banned"), "['192.0.2.1']");
+    // Its end counts from the last failure.
+    lab.pass(Span::from_secs(600 - 15));
+    assert_eq!(lab.jobs_text(), [""; 0]);
+    lab.pass(Span::from_millis(1));
+    assert_eq!(lab.jobs_text(), ["fw Unban 192.0.2.1"]);
+    assert!(lab.log_has("NOTICE [j] Unban 192.0.2.1"));
+}
+
+#[test]
+fn unban_answers_when_it_is_done() {
+    let mut lab = started(&[]);
+    lab.send(words("set j banip 192.0.2.1 192.0.2.2 203.0.113.0/24"));
+    assert_eq!(lab.last_reply(), Ok(Value::Int(3)));
+    lab.work();
+    lab.send(words("set j unbanip 192.0.2.1"));
+    assert!(lab.open_reply());
+    lab.work();
+    assert_eq!(lab.last_reply(), Ok(Value::Int(1)));
+    assert!(lab.stored().contains(&"DeleteBan 192.0.2.1".to_owned()));
+    // A network takes its members with it.
+    lab.send(words("unban 192.0.2.0/24"));
+    lab.work();
+    assert_eq!(lab.last_reply(), Ok(Value::Int(1)));
+    // Neither is there any more, and a time limit answers for an action that hangs.
+    lab.send(words("set j unbanip 203.0.113.0/24"));
+    lab.pass(Span::from_secs(59));
+    assert!(lab.open_reply());
+    lab.pass(Span::from_secs(1));
+    assert_eq!(lab.last_reply(), Ok(Value::Int(1)));
+}
+
+#[test]
+fn stop_takes_back_what_it_banned_and_keeps_the_rows() {
+    let mut lab = Lab::new();
+    let actions = [("fw", firewall(&[("actionflush", "f")])), ("one", firewall(&[]))];
+    lab.send(vec![Value::str("server-stream"), stream(&[], &actions)]);
+    lab.work();
+    lab.send(words("set j banip 192.0.2.1"));
+    lab.work();
+    lab.forget();
+    lab.send(words("stop"));
+    assert_eq!(lab.jobs_text(), ["fw Flush ", "one Unban 192.0.2.1"]);
+    assert!(lab.log_has("NOTICE [j] Flush ticket(s) with fw"));
+    assert!(lab.log_has("NOTICE [j] Repeal Ban 192.0.2.1"));
+    assert!(lab.open_reply() && !lab.exited);
+    lab.finish(Ok(()));
+    lab.finish(Ok(()));
+    assert_eq!(lab.jobs_text(), ["fw Stop ", "one Stop "]);
+    lab.work();
+    assert_eq!(lab.last_reply(), Ok(Value::None));
+    assert!(lab.exited && lab.stored().is_empty());
+}
+
+#[test]
+fn reload_acts_on_differences_only() {
+    let mut lab = started(&[("bantime", "1h"), ("maxlines", "5"), ("ignoreself", "no")]);
+    lab.send(words("set j banip 192.0.2.1"));
+    lab.work();
+    lab.fail(failure(&lab, "192.0.2.9"));
+    lab.forget();
+    // The same again: nothing is run.
+    let actions = [("fw", firewall(&[])), ("mail", mail())];
+    let same = stream(&[("bantime", "1h"), ("maxlines", "5"), ("ignoreself", "no")], &actions);
+    assert_eq!(reload(&mut lab, same), Ok(Value::str("OK")));
+    assert_eq!(lab.ran(), [""; 0]);
+    assert!(lab.log_has("INFO Jail 'j' reloaded") && lab.log_has("INFO Reload finished."));
+    // Options that are gone fall back, a new action starts and enforces what is banned.
+    let actions = [("fw", firewall(&[])), ("two", firewall(&[("actname", "fw2")]))];
+    assert_eq!(reload(&mut lab, stream(&[], &actions)), Ok(Value::str("OK")));
+    assert_eq!(lab.ran(), ["two Start ", "two Ban 192.0.2.1", "mail Stop "]);
+    assert_eq!(lab.ask("get j bantime"), "600");
+    assert_eq!(lab.ask("get j maxlines"), "1");
+    // Bans, counts and totals are what they were.
+    assert_eq!(lab.ask("get j banned"), "['192.0.2.1']");
+    assert_eq!(lab.ask("status j stats"), "['polling', (1, 1), (1, 1)]");
+    // An action that is gone takes its bans back and stops; a changed one is exchanged.
+    lab.forget();
+    let actions = [("fw", firewall(&[("port", "2222")]))];
+    assert_eq!(reload(&mut lab, stream(&[], &actions)), Ok(Value::str("OK")));
+    let mut ran = lab.ran();
+    ran.sort();
+    let mut expected = [
+        "two Unban 192.0.2.1",
+        "two Stop ",
+        "fw Unban 192.0.2.1",
+        "fw Stop ",
+        "fw Start ",
+        "fw Ban 192.0.2.1",
+    ];
+    expected.sort_unstable();
+    assert_eq!(ran, expected);
+    // A jail that is gone stops, and is disabled in the database.
+    lab.forget();
+    assert_eq!(reload(&mut lab, Value::List(vec![])), Ok(Value::str("OK")));
+    assert_eq!(lab.ran(), ["fw Unban 192.0.2.1", "fw Stop "]);
+    assert!(lab.stored().contains(&"DisableJail".to_owned()));
+    assert!(lab.log_has("INFO Jail 'j' stopped"));
+}
+
+#[test]
+fn a_broken_jail_goes_on_guarding_and_says_why() {
+    let mut lab = started(&[("maxretry", "7")]);
+    let broken = stream(&[("maxretry", "2"), ("addfailregex", "(")], &[]);
+    assert_eq!(reload(&mut lab, broken), Ok(Value::str("OK")));
+    assert_eq!(lab.ask("get j maxretry"), "7");
+    assert_eq!(lab.ask("get j actions"), "['fw', 'mail']");
+    assert_eq!(
+        lab.ask("status"),
+        "[('Number of jail', 1), ('Jail list', 'j'), ('Broken jails', 'j')]"
+    );
+    let status = lab.ask("status j");
+    assert!(status.contains("('Broken', [('Reason', "), "{status}");
+    assert!(status.contains("Unable to compile regular expression"), "{status}");
+    // Mended, it is as configured.
+    let good = stream(&[("maxretry", "2")], &[]);
+    assert_eq!(reload(&mut lab, good), Ok(Value::str("OK")));
+    assert_eq!(lab.ask("get j maxretry"), "2");
+    assert_eq!(lab.ask("status"), "[('Number of jail', 1), ('Jail list', 'j')]");
+    // One that never ran is listed, too; if none is left, the stream is refused.
+    let mut lab = Lab::new();
+    let broken = stream(&[("addaction", "a"), ("addaction", "a")], &[]);
+    lab.send(vec![Value::str("server-stream"), broken]);
+    let error = lab.last_reply().unwrap_err();
+    assert!(error.contains("Action a already exists"), "{error}");
+    assert_eq!(
+        lab.ask("status"),
+        "[('Number of jail', 0), ('Jail list', ''), ('Broken jails', 'j')]"
+    );
+    assert!(lab.ask("status j").contains("Action a already exists"));
+    lab.send(words("config-error"));
+    lab.send(vec![
+        Value::str("config-error"),
+        Value::str("Jail 'web' skipped, because of missing log files."),
+    ]);
+    assert!(lab.ask("status").contains("('Broken jails', 'j, web')"));
+}
+
+#[test]
+fn ignore_rules_ask_the_world_once() {
+    let mut lab = started(&[("maxretry", "1"), ("addignoreip", "good.example")]);
+    lab.own_work = true;
+    lab.fail(failure(&lab, "192.0.2.1"));
+    lab.fail(failure(&lab, "192.0.2.7"));
+    assert_eq!(lab.asks_text(), ["OwnAddresses"]);
+    lab.answer(Answer::Addresses(Ok(vec![ip("192.0.2.7")])));
+    assert!(lab.log_has("INFO [j] Ignore 192.0.2.7 by ignoreself rule"));
+    assert_eq!(lab.asks_text(), ["Resolve(\"good.example\")"]);
+    lab.answer(Answer::Addresses(Ok(vec![ip("192.0.2.1")])));
+    assert!(lab.log_has("INFO [j] Ignore 192.0.2.1 by dns"));
+    assert_eq!(lab.jobs_text(), [""; 0]);
+    // Known now, and for five minutes.
+    lab.fail(failure(&lab, "192.0.2.1"));
+    assert_eq!(lab.asks_text(), [""; 0]);
+    lab.pass(Span::from_secs(301));
+    lab.fail(failure(&lab, "192.0.2.1"));
+    assert_eq!(lab.asks_text(), ["OwnAddresses"]);
+    lab.answer(Answer::Addresses(Err("no network".into())));
+    lab.answer(Answer::Addresses(Err("no network".into())));
+    assert_eq!(lab.jobs_text(), ["fw Ban 192.0.2.1"]);
+}
+
+#[test]
+fn an_ignore_command_decides_and_is_remembered() {
+    let mut lab = started(&[
+        ("ignoreself", "no"),
+        ("maxretry", "2"),
+        ("ignorecommand", "check <ip>"),
+        ("ignorecache", "key=\"<ip>\", max-count=10, max-time=5m"),
+    ]);
+    lab.own_work = true;
+    lab.fail(failure(&lab, "192.0.2.1"));
+    assert_eq!(lab.asks_text(), ["IgnoreCommand check <ip>"]);
+    lab.answer(Answer::Exit(Ok(0)));
+    assert!(lab.log_has("INFO [j] Ignore 192.0.2.1 by command"));
+    lab.fail(failure(&lab, "192.0.2.1"));
+    assert_eq!(lab.asks_text(), [""; 0]);
+    lab.fail(failure(&lab, "192.0.2.2"));
+    lab.answer(Answer::Exit(Ok(1)));
+    lab.fail(failure(&lab, "192.0.2.2"));
+    assert_eq!(lab.jobs_text(), ["fw Ban 192.0.2.2"]);
+}
+
+#[test]
+fn known_attackers_are_banned_longer() {
+    let mut lab = started(
+        &[("ignoreself", "no"), ("maxretry", "3"), ("bantime.increment", "true"), ("action", "")]
+            [..3],
+    );
+    lab.own_work = true;
+    lab.fail(failure(&lab, "192.0.2.1"));
+    let last = lab.now.wall.minus(Span::from_secs(5000));
+    let history = History { count: 2, last, ban_time: 600 };
+    lab.answer(Answer::History(Some(history)));
+    assert!(lab.log_has("INFO [j] Found 192.0.2.1, bad - 2023-11-14 22:13:20, 2 # -> 3.0, Ban"));
+    // The ban does not wait for its history; the row does.
+    assert_eq!(lab.jobs_text(), ["fw Ban 192.0.2.1"]);
+    assert_eq!(lab.stored(), [""; 0]);
+    lab.answer(Answer::History(Some(history)));
+    assert!(
+        lab.log_has("INFO [j] IP 192.0.2.1 is bad: 2 # last 2023-11-14 20:50:00 - incr 10m to 40m")
+    );
+    assert!(lab.log_has("NOTICE [j] Increase Ban 192.0.2.1 (3 # 40m -> 2023-11-14 22:53:20)"));
+    assert_eq!(lab.stored(), ["AddBan 192.0.2.1 2400 3"]);
+    lab.finish(Ok(()));
+    lab.pass(Span::from_secs(2400));
+    assert_eq!(lab.jobs_text(), ["mail Ban 192.0.2.1"]);
+    lab.pass(Span::from_millis(1));
+    assert_eq!(lab.jobs_text(), ["mail Ban 192.0.2.1", "fw Unban 192.0.2.1"]);
+}
+
+#[test]
+fn stored_bans_come_back_as_far_as_they_still_hold() {
+    let mut lab = Lab::new();
+    let row = |id: &str, age: i64, secs: i64| StoredBan {
+        ticket: Ticket {
+            id: Id::parse(id),
+            address: None,
+            time: Timestamp::from_secs(1_700_000_000 - age),
+            ban_time: BanTime::from_secs(secs),
+            ban_count: 1,
+            failures: 3,
+            matches: vec![],
+            fields: Fields::default(),
+            restored: true,
+        },
+    };
+    lab.rows = vec![
+        row("192.0.2.1", 100, 600),
+        row("192.0.2.2", 700, 600),
+        row("192.0.2.3", 100, -1),
+        row("192.0.2.4", 700, 3600),
+        row("192.0.2.5", 100, 600),
+    ];
+    let quiet = [("norestored", "1"), ("actname", "mail")];
+    let mut mail = mail();
+    mail.extend(quiet.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
+    let options = [("ignoreself", "no"), ("addignoreip", "192.0.2.5")];
+    let stream = stream(&options, &[("fw", firewall(&[])), ("mail", mail)]);
+    lab.send(vec![Value::str("server-stream"), stream]);
+    lab.work();
+    assert_eq!(lab.ran(), ["fw Start ", "mail Start ", "fw Ban 192.0.2.1", "fw Ban 192.0.2.3"]);
+    assert!(lab.log_has("NOTICE [j] Restore Ban 192.0.2.1"));
+    assert!(lab.log_has("INFO [j] Ignore 192.0.2.5 by ip"));
+    assert!(!lab.stored().iter().any(|op| op.starts_with("AddBan")));
+    assert_eq!(
+        lab.ask("get j banip --with-time"),
+        "['192.0.2.1 \\t2023-11-14 22:11:40 + 600 = 2023-11-14 22:21:40', \
+          '192.0.2.3 \\t2023-11-14 22:11:40 + 600 = 2023-11-14 22:21:40']"
+    );
+}
+
+#[test]
+fn a_repaired_action_gets_its_bans_again() {
+    let mut lab = started(&[]);
+    lab.send(words("set j banip 192.0.2.1 192.0.2.2"));
+    lab.work();
+    lab.forget();
+    lab.send(words("set j banip 192.0.2.3"));
+    lab.repaired();
+    assert_eq!(lab.jobs_text(), ["fw Ban 192.0.2.3", "fw Reban 192.0.2.1", "fw Reban 192.0.2.2"]);
+    assert!(lab.log_has("NOTICE [j] Reban 192.0.2.1, action 'fw'"));
+    lab.work();
+    assert_eq!(lab.ask("get j banned"), "['192.0.2.1', '192.0.2.2', '192.0.2.3']");
+    assert_eq!(lab.count_log("[j] Ban 192.0.2.1"), 0);
+}
+
+#[test]
+fn jails_share_a_log_and_store_its_position_behind_its_failures() {
+    let mut lab = Lab::new();
+    for jail in ["a", "b"] {
+        for line in [
+            "add NAME polling",
+            "set NAME ignoreself no",
+            "set NAME maxretry 1",
+            "set NAME addlogpath /var/log/x",
+            "set NAME addfailregex bad<F-ID>\\w+</F-ID>",
+        ] {
+            lab.send(words(&line.replace("NAME", jail)));
+        }
+    }
+    let s = |t: &str| Value::str(t);
+    let start = |jail: &str| Value::List(vec![s("start"), s(jail)]);
+    lab.send(vec![s("server-stream"), Value::List(vec![start("a"), start("b")])]);
+    lab.work();
+    let opened = lab.sources();
+    assert_eq!(opened.len(), 1, "{opened:?}");
+    let source = opened[0];
+    let position = |offset: f64| Position { first_line: "h".into(), offset, cursor: None };
+    lab.handle(Event::Source(source, SourceState::Open(position(0.0))));
+    assert!(lab.log_has("INFO Added logfile: '/var/log/x' (pos = 0, hash = h)"));
+    lab.forget();
+    let data = b"2023-11-14 22:13:19 badone\n2023-11-14 22:13:19 fine\n".to_vec();
+    let at = position(data.len() as f64);
+    let batch = Batch { source, data, live: true, position: at, times: vec![] };
+    lab.handle(Event::Lines(batch.clone()));
+    assert!(lab.log_has("NOTICE [a] Ban one") && lab.log_has("NOTICE [b] Ban one"));
+    let stored = lab.stored();
+    assert_eq!(stored.iter().filter(|op| op.starts_with("LogPosition")).count(), 2, "{stored:?}");
+    lab.forget();
+    lab.handle(Event::Lines(batch.clone()));
+    assert!(!lab.stored().iter().any(|op| op.starts_with("LogPosition")));
+    lab.pass(Span::from_secs(10));
+    assert!(lab.stored().iter().any(|op| op == "LogPosition a 52"), "{:?}", lab.stored());
+    // One of two readers stops: the source stays; the other stops: it is closed.
+    lab.send(words("stop a"));
+    lab.work();
+    assert!(lab.closed.is_empty());
+    lab.send(words("stop b"));
+    lab.work();
+    assert_eq!(lab.closed, [source]);
+}
+
+#[test]
+fn steps_of_the_clock_neither_spin_nor_lose_bans() {
+    let mut lab = started(&[("bantime", "60")]);
+    lab.send(words("set j banip 192.0.2.1"));
+    lab.work();
+    lab.step_wall(Span::from_secs(-7200));
+    lab.tick();
+    assert_eq!(lab.ask("get j banned"), "['192.0.2.1']");
+    let wait = lab.engine.next_deadline().wait(lab.now).unwrap();
+    assert!(wait.0 > 0 && wait <= Span::from_secs(2), "{wait}");
+    lab.step_wall(Span::from_secs(86_400));
+    lab.tick();
+    assert_eq!(lab.jobs_text(), ["fw Unban 192.0.2.1"]);
+}
+
+#[test]
+fn names_found_in_logs_become_addresses() {
+    let mut lab = Lab::new();
+    for line in [
+        "add j polling",
+        "set j ignoreself no",
+        "set j maxretry 1",
+        "set j usedns warn",
+        "set j addlogpath /var/log/x",
+        "set j addfailregex from <HOST>$",
+        "start j",
+    ] {
+        lab.send(words(line));
+    }
+    lab.work();
+    lab.own_work = true;
+    let source = lab.sources()[0];
+    let data = b"2023-11-14 22:13:19 from host.example\n".to_vec();
+    let position = Position { first_line: "h".into(), offset: 38.0, cursor: None };
+    lab.handle(Event::Lines(Batch { source, data, live: true, position, times: vec![] }));
+    assert_eq!(lab.asks_text(), ["Resolve(\"host.example\")"]);
+    lab.answer(Answer::Addresses(Ok(vec![ip("192.0.2.1"), ip("2001:db8::1")])));
+    assert!(lab.log_has(
+        "WARNING Determined IP using DNS Lookup: host.example = {'192.0.2.1', '2001:db8::1'}"
+    ));
+    assert_eq!(lab.ask("get j banned"), "['192.0.2.1', '2001:db8::1']");
+}
