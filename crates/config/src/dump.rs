@@ -11,7 +11,7 @@ pub fn dump(stream: &[Words]) -> String {
     stream.iter().map(|words| words.repr() + "\n").collect()
 }
 
-/// The same as Python's `pprint` shows it at a width of 1000.
+/// The same as Python's `pprint` shows it at a width of 1000 and an indent of 2.
 pub fn pretty(stream: &[Words]) -> String {
     let mut out = String::new();
     for words in stream {
@@ -30,14 +30,14 @@ fn write(value: &Value, indent: usize, after: usize, out: &mut String) {
     }
     match value {
         Value::List(items) => {
-            out.push('[');
+            out.push_str("[ ");
             for (at, item) in items.iter().enumerate() {
                 if at > 0 {
                     out.push_str(",\n");
-                    out.push_str(&" ".repeat(indent + 1));
+                    out.push_str(&" ".repeat(indent + 2));
                 }
                 let last = at + 1 == items.len();
-                write(item, indent + 1, if last { after + 1 } else { 1 }, out);
+                write(item, indent + 2, if last { after + 1 } else { 1 }, out);
             }
             out.push(']');
         }

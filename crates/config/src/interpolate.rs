@@ -1,6 +1,7 @@
 //! `%(name)s`: values inside values, resolved when a value is read and not before, so that a
 //! broken value which nobody reads does no harm.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -13,6 +14,8 @@ use crate::text::Text;
 const MAX_DEPTH: usize = 10;
 /// Longest value that interpolation may produce.
 const MAX_LENGTH: usize = 1 << 20;
+/// Most values that may be looked into for one value.
+const MAX_STEPS: usize = 10_000;
 
 /// Values that stand in front of every section: parameters and options passed down by a jail.
 /// Names are in lower case.
@@ -65,7 +68,7 @@ impl Scope<'_> {
         }
         let text = Text { value, origin };
         let mut out = String::new();
-        self.expand(&text.value, &Site { section, option, text: &text }, 1, &mut out)?;
+        self.expand(&text.value, &Site::new(section, option, &text), 1, &mut out)?;
         Ok(Some(Text::new(out, &text.origin)))
     }
 
@@ -75,7 +78,7 @@ impl Scope<'_> {
             return Ok(None);
         };
         let mut out = String::new();
-        self.expand(&text.value, &Site { section, option, text }, 1, &mut out)?;
+        self.expand(&text.value, &Site::new(section, option, text), 1, &mut out)?;
         Ok(Some(Text::new(out, &text.origin)))
     }
 
@@ -86,7 +89,9 @@ impl Scope<'_> {
         depth: usize,
         out: &mut String,
     ) -> Result<(), ConfigError> {
-        if depth > MAX_DEPTH || out.len() > MAX_LENGTH {
+        let steps = site.steps.get() + 1;
+        site.steps.set(steps);
+        if depth > MAX_DEPTH || out.len() > MAX_LENGTH || steps > MAX_STEPS {
             return Err(ConfigError::TooDeep {
                 origin: site.text.origin.clone(),
                 option: site.option.to_owned(),
@@ -165,4 +170,58 @@ struct Site<'a> {
     section: &'a str,
     option: &'a str,
     text: &'a Text,
+    steps: Cell<usize>,
+}
+
+impl<'a> Site<'a> {
+    fn new(section: &'a str, option: &'a str, text: &'a Text) -> Self {
+        Site { section, option, text, steps: Cell::new(0) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::MapFiles;
+    use crate::reader::{Base, read};
+    use crate::text::Options;
+
+    fn get(text: &str, option: &str) -> String {
+        let files = MapFiles::new("e", [("x.conf", text)]);
+        let ini = read(Base { files: &files, dir: "e" }, "x", &Options::default()).unwrap();
+        let mut vars = Vars::default();
+        vars.set("Var", "V");
+        match (Scope { ini: &ini, vars: &vars }).get("s", option) {
+            Ok(Some(text)) => text.value.to_string(),
+            Ok(None) => "-".to_owned(),
+            Err(error) => format!("! {error}"),
+        }
+    }
+
+    #[test]
+    fn lookups() {
+        let text = "[DEFAULT]\nd = D\n[s]\na = 1\nb = %(A)s%(d)s%(var)s %%%(__name__)s\n\
+                    c = %(t/x)s\n[t]\nx = %(a)s%(d)s\n";
+        for (option, expected) in
+            [("b", "1DV %s"), ("c", "1D"), ("d", "D"), ("none", "-"), ("var", "V")]
+        {
+            assert_eq!(get(text, option), expected, "{option}");
+        }
+    }
+
+    #[test]
+    fn work_is_bounded() {
+        let mut text = "[s]\nv0 =\n".to_owned();
+        for level in 1..9 {
+            let below = format!("%(v{})s", level - 1);
+            text += &format!("v{level} = {}\n", below.repeat(40));
+        }
+        assert!(get(&text, "v8").starts_with("! Recursion limit exceeded"));
+        let mut text = "[s]\nv0 = 0123456789\n".to_owned();
+        for level in 1..9 {
+            let below = format!("%(v{})s", level - 1);
+            text += &format!("v{level} = {}\n", below.repeat(40));
+        }
+        assert!(get(&text, "v8").starts_with("! Recursion limit exceeded"));
+    }
 }

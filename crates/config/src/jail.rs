@@ -120,7 +120,7 @@ pub fn compile(
     jail: &str,
     notices: &mut Vec<Notice>,
 ) -> Result<CompiledJail, ConfigError> {
-    let mut filter = Filter::read(context, jail, None, notices)?;
+    let mut filter = Filter::read(context, jail, None, &[], notices)?;
     let mut options = read_options(context, jail, &filter, notices)?;
     let mut backend = filter.backend.clone();
     let logs = logs::collect(context.base.files, jail, &backend, options.text("logpath"), notices);
@@ -133,7 +133,7 @@ pub fn compile(
             notices.push(Notice::warning(text + " Jail will monitor systemd journal."));
             // The filter may look different for the journal.
             backend = "systemd".to_owned();
-            filter = Filter::read(context, jail, Some(&backend), &mut Vec::new())?;
+            filter = Filter::read(context, jail, Some(&backend), &[], &mut Vec::new())?;
             options = read_options(context, jail, &filter, &mut Vec::new())?;
         } else if options.is("skip_if_nologs", false) {
             notices.push(Notice::warning(text));
@@ -170,10 +170,12 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    fn read(
+    /// Reads the filter of a jail; a backend and parameters given here replace the jail's.
+    pub(crate) fn read(
         context: &Context<'_>,
         jail: &str,
         backend: Option<&str>,
+        given: &[(String, String)],
         notices: &mut Vec<Notice>,
     ) -> Result<Filter, ConfigError> {
         let scope = Scope { ini: context.ini, vars: &Vars::default() };
@@ -184,7 +186,11 @@ impl Filter {
             notices.push(Notice::warning(format!("No filter set for jail {jail}")));
             return Ok(Filter { compiled: None, backend: effective });
         };
-        let definition = params::parse("filter", &text.value, &text.origin)?;
+        let mut definition = params::parse("filter", &text.value, &text.origin)
+            .map_err(|error| params::with_hint(error, &text.value))?;
+        for (key, value) in given {
+            definition.set(key, value);
+        }
         notices.extend(params::quote_warning(&definition, &text));
         let mut vars = Vars::default();
         vars.set("enabled", "True");
@@ -204,7 +210,8 @@ impl Filter {
     }
 }
 
-fn read_options(
+/// Reads all options of a jail, with what its filter knows.
+pub(crate) fn read_options(
     context: &Context<'_>,
     jail: &str,
     filter: &Filter,

@@ -18,6 +18,7 @@ pub mod logs;
 pub mod notice;
 pub mod params;
 pub mod reader;
+pub mod resolve;
 pub mod server;
 pub mod shlex;
 pub mod tags;

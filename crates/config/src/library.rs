@@ -57,6 +57,11 @@ impl<'a> Library<'a> {
         Err(failure.unwrap_or(ConfigError::NotFound { name: name.to_owned(), base }))
     }
 
+    /// Whether any base has files for a name.
+    pub fn has(&self, name: &str) -> bool {
+        self.bases.iter().any(|base| !reader::listed(*base, name).is_empty())
+    }
+
     /// Path of a file below the first base that has it.
     pub fn find(&self, name: &str) -> Option<String> {
         let paths = self.bases.iter().map(|b| (b, crate::files::join(b.dir, name)));
@@ -94,9 +99,20 @@ pub fn compile_filter(
             detail: format!(": {error}"),
         },
     })?;
+    compile_definition(&ini, definition, origin, jail, backend)
+}
+
+/// Compiles a filter that has been read.
+pub fn compile_definition(
+    ini: &Ini,
+    definition: &Definition,
+    origin: &Origin,
+    jail: &Vars,
+    backend: &str,
+) -> Result<Compiled, ConfigError> {
     let logtype = if backend.starts_with("systemd") { "journal" } else { "file" };
     let defaults: &[(&str, &str)] =
-        if definition::sets_logtype(&ini) { &[] } else { &[("logtype", logtype)] };
+        if definition::sets_logtype(ini) { &[] } else { &[("logtype", logtype)] };
     let request = Request { table: FILTER_OPTIONS, definition, origin, jail, defaults };
-    definition::compile(&ini, &request)
+    definition::compile(ini, &request)
 }

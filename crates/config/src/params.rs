@@ -17,6 +17,16 @@ pub struct Definition {
     pub params: Vec<(String, String)>,
 }
 
+impl Definition {
+    /// Sets a parameter; a new one comes last.
+    pub fn set(&mut self, key: &str, value: &str) {
+        match self.params.iter_mut().find(|(k, _)| k == key) {
+            Some(slot) => slot.1 = value.to_owned(),
+            None => self.params.push((key.to_owned(), value.to_owned())),
+        }
+    }
+}
+
 /// Splits the value of `action` into single definitions: at blanks and newlines outside brackets.
 pub fn split(value: &str) -> Vec<String> {
     let chars: Vec<char> = value.chars().collect();

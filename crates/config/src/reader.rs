@@ -53,6 +53,15 @@ pub struct Base<'a> {
 ///
 /// `predefined` are options every section sees unless a file says otherwise.
 pub fn read(base: Base<'_>, name: &str, predefined: &Options) -> Result<Ini, ConfigError> {
+    let listed = listed(base, name);
+    if listed.is_empty() {
+        return Err(ConfigError::NotFound { name: name.to_owned(), base: base.dir.to_owned() });
+    }
+    Ok(read_files(base.files, &listed, predefined))
+}
+
+/// The files of a configuration in their order, without those that they include.
+pub fn listed(base: Base<'_>, name: &str) -> Vec<String> {
     let stem = join(base.dir, name);
     let mut listed = Vec::new();
     for ending in ["conf", "local"] {
@@ -62,10 +71,7 @@ pub fn read(base: Base<'_>, name: &str, predefined: &Options) -> Result<Ini, Con
         }
         listed.extend(dropins(base.files, &stem, ending));
     }
-    if listed.is_empty() {
-        return Err(ConfigError::NotFound { name: name.to_owned(), base: base.dir.to_owned() });
-    }
-    Ok(read_files(base.files, &listed, predefined))
+    listed
 }
 
 /// Reads one foreign file with its includes.

@@ -74,11 +74,13 @@ fn resolve_one(
         };
         let count = repeats.entry(tag.clone()).or_insert(0);
         *count += 1;
-        value = value.replace(&format!("<{tag}>"), &found);
-        if *count > MAX_REPEATS || value.len() > MAX_LENGTH {
+        let written = format!("<{tag}>");
+        let growth = value.matches(&written).count().saturating_mul(found.len());
+        if *count > MAX_REPEATS || value.len().saturating_add(growth) > MAX_LENGTH {
             let origin = text.origin.clone();
             return Err(ConfigError::TagLoop { origin, tag: name.to_owned(), found: tag });
         }
+        value = value.replace(&written, &found);
         // The text may now close a tag that opens further left.
         from = 0;
     }
@@ -136,6 +138,9 @@ mod tests {
                     fail tag: a, found: ";
         check(&[("a", "<b>"), ("b", "<a>")], &format!("{text}b"));
         check(&[("a", "<a>")], &format!("{text}a"));
+        // Doubling must stop before the memory does.
+        let doubling = "<b><b><b><b><b><b><b><b>";
+        check(&[("a", doubling), ("b", doubling)], &format!("{text}b"));
     }
 
     proptest::proptest! {

@@ -87,6 +87,17 @@ fn all_jails() {
         }
     });
     assert!(lines > 1000, "{lines}");
+
+    // The same, pretty-printed.
+    let theirs = common::client(&["-c", dir.to_str().unwrap(), "--dp"]);
+    let version = stock().1;
+    let options = LoadOptions { mode: Mode::Dump, version: &version, ..LoadOptions::default() };
+    let loaded = load(&common::Disk, dir.to_str().unwrap(), &options).unwrap();
+    let ours = sekisho_config::dump::pretty(&loaded.stream);
+    let different = ours.lines().zip(theirs.lines()).filter(|(ours, theirs)| ours != theirs);
+    let different: Vec<&str> = different.map(|(ours, _)| ours).collect();
+    assert_eq!(different, ["    ['blocktype?family=inet6', 'RETURN'],"]);
+    assert_eq!(ours.lines().count(), theirs.lines().count());
 }
 
 /// Names of files in a folder without their ending.

@@ -69,6 +69,17 @@ pub fn oracle(folders: &[String]) -> Vec<(String, i32)> {
     folders.iter().map(|f| (read(f, "out"), read(f, "code").trim().parse().unwrap())).collect()
 }
 
+/// What the installed client prints on standard output.
+pub fn client(args: &[&str]) -> String {
+    let output = std::process::Command::new(PYTHON)
+        .arg("/usr/bin/fail2ban-client")
+        .args(args)
+        .env("PYTHONPATH", std::env::var("FAIL2BAN_PATH").unwrap_or_default())
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
 /// Writes a file below `dir`, making folders.
 pub fn write(dir: &Path, name: &str, content: &[u8]) {
     let path = dir.join(name);

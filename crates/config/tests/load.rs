@@ -1,0 +1,286 @@
+//! How far an error reaches, what a start waits for, where files are taken from, and what a regex
+//! tester is given: on trees in memory.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use sekisho_config::dump::dump;
+use sekisho_config::files::{MapFiles, Overlay};
+use sekisho_config::load::{FatalError, LoadOptions, Loaded, Mode, load};
+use sekisho_config::resolve::{ResolveOptions, ResolvedFilter, Source, resolve};
+use sekisho_core::command::Words;
+use sekisho_core::value::Value;
+
+fn tree(files: &[(&str, &str)]) -> MapFiles {
+    MapFiles::new("/etc/f", files.iter().copied())
+}
+
+fn load_map(files: &[(&str, &str)], options: &LoadOptions<'_>) -> Result<Loaded, FatalError> {
+    load(&tree(files), "/etc/f/", options)
+}
+
+/// The stream without the server's options.
+fn jails(loaded: &Loaded) -> String {
+    let global = |w: &&Words| w.words.first() == Some(&Value::str("set")) && w.words.len() == 3;
+    let words: Vec<Words> = loaded.stream.iter().filter(|w| !global(w)).cloned().collect();
+    dump(&words)
+}
+
+const LOGS: &str = "[a]\nenabled = 1\nlogpath = /var/log/a.log\n /var/log/b*.log tail\n";
+
+#[test]
+fn a_start_waits_for_logs() {
+    let dump_mode = LoadOptions { mode: Mode::Dump, ..LoadOptions::default() };
+    let start_mode = LoadOptions::default();
+    for (options, extra, expected) in [
+        (&dump_mode, None, "['add', 'a', 'auto']\n['start', 'a']\n"),
+        (
+            &start_mode,
+            None,
+            "['add', 'a', 'auto']\n['set', 'a', 'addlogpath', '/var/log/a.log', 'head']\n\
+             ['set', 'a', 'addlogpath', '/var/log/b*.log', 'tail']\n['start', 'a']\n",
+        ),
+        (
+            &start_mode,
+            Some("/var/log/b1.log"),
+            "['add', 'a', 'auto']\n['set', 'a', 'addlogpath', '/var/log/b1.log', 'tail']\n\
+             ['start', 'a']\n",
+        ),
+    ] {
+        let mut files = tree(&[("jail.conf", LOGS)]);
+        if let Some(path) = extra {
+            files.insert(path, b"");
+        }
+        assert_eq!(jails(&load(&files, "/etc/f", options).unwrap()), expected);
+    }
+}
+
+#[test]
+fn the_journal_stands_in_for_missing_logs() {
+    let filter = "[Definition]\nfailregex = <logtype> <HOST>\njournalmatch = _A=b\n";
+    for (extra, backend, logtype) in [
+        ("", "systemd", "journal"),
+        ("systemd_if_nologs = no\n", "auto", "file"),
+        ("backend = polling\n", "polling", "file"),
+    ] {
+        let jail = format!("[a]\nenabled = 1\nfilter = f\nlogpath = /none\n{extra}");
+        let files = [("jail.conf", jail.as_str()), ("filter.d/f.conf", filter)];
+        let options = LoadOptions { mode: Mode::Dump, ..LoadOptions::default() };
+        let loaded = load_map(&files, &options).unwrap();
+        let text = jails(&loaded);
+        assert!(text.starts_with(&format!("['add', 'a', '{backend}']\n")), "{text}");
+        assert!(text.contains(&format!("'{logtype} <HOST>'")), "{text}");
+        assert_eq!(loaded.jails[0].backend, backend);
+        assert_eq!(loaded.jails[0].journalmatch, [["_A=b"]]);
+    }
+}
+
+#[test]
+fn a_check_breaks_one_jail() {
+    let files = [(
+        "jail.conf",
+        "[DEFAULT]\nenabled = 1\n[a]\nfailregex = <HOST>\n[b]\nbantime = 5\nfailregex = <HOST>\n  (\n[c]",
+    )];
+    let check = |jail: &str, words: &Words| {
+        if words.repr().contains("'('") { Err(format!("bad regex in {jail}")) } else { Ok(()) }
+    };
+    let options = LoadOptions { check: Some(&check), ..LoadOptions::default() };
+    let loaded = load_map(&files, &options).unwrap();
+    let names: Vec<&str> = loaded.jails.iter().map(|j| j.name.as_str()).collect();
+    assert_eq!(names, ["a", "c"]);
+    let [broken] = loaded.broken.as_slice() else { panic!("{:?}", loaded.broken) };
+    assert_eq!(broken.reason, "bad regex in b");
+    assert_eq!(broken.origin.as_ref().unwrap().to_string(), "/etc/f/jail.conf:7");
+    assert!(jails(&loaded).contains(
+        "['config-error', \"Jail 'b' skipped, because of wrong configuration: \
+         /etc/f/jail.conf:7: bad regex in b\"]"
+    ));
+    assert!(!loaded.nothing_left());
+}
+
+#[test]
+fn what_is_fatal() {
+    for (files, expected) in [
+        (&[][..], "Base configuration directory /etc/f does not exist "),
+        (
+            &[("fail2ban.conf", "[Definition]")],
+            "Found no accessible config files for 'jail' under /etc/f",
+        ),
+        (
+            &[("jail.conf", "[a]\nx"), ("jail.local", "[b]\ny")],
+            "/etc/f/jail.conf:2: Source contains parsing errors: 'x'; write option = value",
+        ),
+        (
+            &[("fail2ban.conf", "[Definition]\nx"), ("jail.conf", "[a]")],
+            "/etc/f/fail2ban.conf:2: Source contains parsing errors: 'x'; write option = value",
+        ),
+    ] {
+        let result = load_map(files, &LoadOptions::default());
+        assert_eq!(result.unwrap_err().to_string(), expected);
+    }
+    let all_broken = [("jail.conf", "[a]\nenabled = 1\nfilter = none")];
+    assert!(load_map(&all_broken, &LoadOptions::default()).unwrap().nothing_left());
+    let none_enabled = [("jail.conf", "[a]\nfilter = none")];
+    assert!(!load_map(&none_enabled, &LoadOptions::default()).unwrap().nothing_left());
+}
+
+#[test]
+fn one_jail_alone() {
+    let files = [("jail.conf", "[a]\nenabled = 1\n[b]\nmaxretry = 3")];
+    let options = LoadOptions { only_jail: Some("b"), ..LoadOptions::default() };
+    let loaded = load_map(&files, &options).unwrap();
+    assert_eq!(
+        jails(&loaded),
+        "['add', 'b', 'auto']\n['set', 'b', 'maxretry', 3]\n['start', 'b']\n"
+    );
+}
+
+#[test]
+fn built_in_files_stand_behind_the_administrators() {
+    let embedded = MapFiles::new(
+        "builtin:",
+        [
+            ("filter.d/f.conf", "[INCLUDES]\nbefore = c.conf\n[Definition]\nfailregex = %(c)s"),
+            ("filter.d/c.conf", "[DEFAULT]\nc = built-in"),
+            ("action.d/a.conf", "[Definition]\nactionban = built-in"),
+            ("action.d/p.py", ""),
+        ],
+    );
+    let jail = "[j]\nenabled = 1\nfilter = f\naction = a p.py";
+    let options = LoadOptions { fallback: Some((&embedded, "builtin:")), ..LoadOptions::default() };
+    let loaded = load_map(&[("jail.conf", jail)], &options).unwrap();
+    let text = jails(&loaded);
+    assert!(text.contains("['set', 'j', 'addfailregex', 'built-in']"), "{text}");
+    assert!(text.contains("'builtin:/action.d/p.py'"), "{text}");
+    let notices: Vec<&str> = loaded.notices.iter().map(|n| n.text.as_str()).collect();
+    assert!(notices.contains(&"filter.d/f is not in the configuration; using the built-in one"));
+
+    let own = ("filter.d/f.conf", "[Definition]\nfailregex = own");
+    let loaded = load_map(&[("jail.conf", jail), own], &options).unwrap();
+    assert!(jails(&loaded).contains("'own'"));
+}
+
+#[test]
+fn a_folder_over_the_embedded_tree() {
+    let files = [("jail.conf", "[j]\nmaxretry = 1\n"), ("filter.d/f.conf", "[Definition]\n")];
+    let embedded = tree(&files);
+    let own = tree(&[("jail.local", "[j]\nenabled = true\n")]);
+    let both = Overlay { upper: &own, lower: &embedded };
+    let loaded = load(&both, "/etc/f", &LoadOptions::default()).unwrap();
+    assert!(jails(&loaded).starts_with("['add', 'j', 'auto']\n['set', 'j', 'maxretry', 1]\n"));
+}
+
+#[test]
+fn the_command_line_beats_the_file() {
+    let files =
+        [("jail.conf", ""), ("fail2ban.conf", "[Definition]\nloglevel = INFO\nsocket = /s")];
+    let overrides = vec![("loglevel".to_owned(), "50%".to_owned())];
+    let options = LoadOptions { overrides, ..LoadOptions::default() };
+    let loaded = load_map(&files, &options).unwrap();
+    assert_eq!(loaded.server.loglevel, "50%");
+    assert_eq!(loaded.server.socket, "/s");
+    assert!(dump(&loaded.stream).contains("['set', 'loglevel', '50%']"));
+}
+
+#[test]
+fn warnings_name_their_place() {
+    let files = [
+        (
+            "jail.conf",
+            "[a] enabled = true\n[b]\nenabled = 1\naction = x[p=\u{201c}1\u{201d}]\n[b]\nmaxretry = 1\n",
+        ),
+        ("action.d/x.conf", "[Definition]\n"),
+    ];
+    let loaded = load_map(&files, &LoadOptions::default()).unwrap();
+    let placed = loaded.notices.iter().filter(|n| n.origin.is_some());
+    let texts: Vec<String> = placed.map(|n| n.located()).collect();
+    assert_eq!(
+        texts,
+        [
+            "/etc/f/jail.conf:1: the text behind [a] is ignored; write it on a line of its own",
+            "/etc/f/jail.conf:5: section [b] appears again (first in line 2): the two are merged, \
+             and what is said later wins; better keep one of them",
+            "/etc/f/jail.conf:4: parameter p of x has the value \u{201c}1\u{201d}; the character \
+             \u{201c} (U+201C) is a typographic quote: write \" instead",
+        ]
+    );
+}
+
+const REGEX_TREE: &[(&str, &str)] = &[
+    (
+        "jail.conf",
+        "[DEFAULT]\nmode = normal\n[myjail]\nfilter = flt[mode=%(mode)s]\nusedns = no\nmaxlines = 3\n\
+         failregex = %(known/failregex)s\n  extra <HOST>\n[nofilter]\nfailregex = only <HOST>\n\
+         [broken]\nfilter = nope\n",
+    ),
+    (
+        "filter.d/flt.conf",
+        "[Definition]\nfailregex = fr <mode> <c> <HOST> <logtype>\nmode = defmode\n\
+         datepattern = ^Epoch\njournalmatch = a=b\n[Init]\nc = ccc\n",
+    ),
+    ("filter.d/only.local", "[Definition]\nfailregex = loc <HOST>\n"),
+    ("own/foreign.conf", "[INCLUDES]\nbefore = x.conf\n[Definition]\nfailregex = %(x)s <mode>\n"),
+    ("own/x.conf", "[DEFAULT]\nx = included\n"),
+    ("own/bad.conf", "[Definition]\nfailregex = %(x)s\n"),
+];
+
+fn found(spec: &str, journal: bool) -> Result<Option<ResolvedFilter>, String> {
+    let options = ResolveOptions { journal, ..ResolveOptions::default() };
+    resolve(&tree(REGEX_TREE), "/etc/f", spec, &options).map_err(|e| e.located())
+}
+
+#[test]
+fn a_regex_tester_finds_filters() {
+    let jail = Source::Jail("myjail".into());
+    let flt = Source::Filter { name: "flt".into(), base: "/etc/f".into() };
+    let only = Source::Filter { name: "only".into(), base: "/etc/f".into() };
+    let own = Source::File("/etc/f/own/foreign.conf".into());
+    for (spec, journal, source, failregex) in [
+        ("myjail", false, &jail, &["fr normal ccc <HOST> file", "extra <HOST>"][..]),
+        ("myjail[mode=zz]", true, &jail, &["fr zz ccc <HOST> journal", "extra <HOST>"]),
+        ("nofilter", false, &Source::Jail("nofilter".into()), &["only <HOST>"]),
+        ("flt", false, &flt, &["fr defmode ccc <HOST> file"]),
+        ("flt.conf[mode=q]", false, &flt, &["fr q ccc <HOST> file"]),
+        ("flt[c=1]", true, &flt, &["fr defmode 1 <HOST> journal"]),
+        ("/etc/f/filter.d/flt.conf", false, &flt, &["fr defmode ccc <HOST> file"]),
+        ("/etc/f/filter.d/flt", false, &flt, &["fr defmode ccc <HOST> file"]),
+        ("only", false, &only, &["loc <HOST>"]),
+        ("only.local", false, &only, &["loc <HOST>"]),
+        ("/etc/f/own/foreign.conf[mode=7]", false, &own, &["included 7"]),
+        ("/etc/f/own/foreign[mode=7]", false, &own, &["included 7"]),
+    ] {
+        let filter = found(spec, journal).unwrap().expect(spec);
+        assert_eq!(filter.source, *source, "{spec}");
+        assert_eq!(filter.failregex, failregex, "{spec}");
+    }
+    let filter = found("myjail[mode=zz]", false).unwrap().unwrap();
+    assert_eq!(filter.maxlines, Some(3));
+    assert_eq!(filter.usedns.as_deref(), Some("no"));
+    assert_eq!(filter.datepattern.as_deref(), Some("^Epoch"));
+    assert_eq!(filter.journalmatch, [["a=b"]]);
+    assert_eq!(filter.params, [("mode".to_owned(), "zz".to_owned())]);
+    for (spec, real) in [
+        ("flt", "logtype=file datepattern=^Epoch c=ccc"),
+        ("flt[mode=aggr, q=1]", "logtype=file datepattern=^Epoch mode=aggr q=1 c=ccc"),
+    ] {
+        let filter = found(spec, false).unwrap().unwrap();
+        let text: Vec<String> = filter.real.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        assert_eq!(text.join(" "), real);
+    }
+}
+
+#[test]
+fn anything_else_is_a_regex() {
+    for spec in ["fr <HOST>", "nosuch", "nosuch[a=1]", "flt[a", "[myjail]", "", "/etc/f/own/none"] {
+        assert_eq!(found(spec, false).unwrap(), None, "{spec}");
+    }
+    for (spec, expected) in [
+        ("broken", "/etc/f/jail.conf:12: Unable to read the filter 'nope'"),
+        (
+            "/etc/f/own/bad.conf",
+            "/etc/f/own/bad.conf:2: Bad value substitution: option 'failregex' in section \
+             'Definition' contains an interpolation key 'x' which is not a valid option name. Raw \
+             value: '%(x)s'",
+        ),
+    ] {
+        assert_eq!(found(spec, false).unwrap_err(), expected);
+    }
+}
