@@ -9,13 +9,16 @@
 
 mod ast;
 mod chars;
+mod literal;
 mod parse;
 mod print;
 mod simplify;
 pub mod tags;
 
 pub use ast::{Assertion, Case, Class, Greed, Node, Pattern, Set, SetItem};
+pub use literal::{Literal, LiteralSet};
 
+use literal::Cut;
 use print::Alphabet;
 use std::cell::OnceCell;
 use std::ops::Range;
@@ -137,6 +140,18 @@ impl Regex {
     ) -> impl Iterator<Item = (&'a str, &'a str)> + 'a {
         let names = self.pattern.names.iter().zip(captures.iter());
         names.filter_map(move |(name, span)| Some((name.as_deref()?, text.get(span?)?)))
+    }
+
+    /// What every text in which this pattern is found must contain, if anything useful.
+    pub fn required_literals(&self) -> Option<LiteralSet> {
+        literal::required(&self.pattern, Cut::Never)
+    }
+
+    /// The same for the log line from which the searched text was made by cutting out a date that
+    /// begins and ends at word boundaries, as those of all default templates do (TAI64N's `@` is
+    /// one if no word touches it).
+    pub fn required_literals_uncuttable(&self) -> Option<LiteralSet> {
+        literal::required(&self.pattern, Cut::BetweenNonWords)
     }
 
     /// The number of groups, the whole match included.

@@ -2,35 +2,11 @@
 //!
 //! Needs `/usr/bin/python3` (3.11 or newer). The pairs come from a seeded generator, so a failure
 //! repeats.
-// A test may start Python; the core may not.
-#![allow(clippy::disallowed_methods, clippy::disallowed_types, clippy::unwrap_used)]
-#![allow(clippy::indexing_slicing)]
 
-mod python;
-
-use python::{Answer, Python};
+use crate::generate::Rng;
+use crate::python::{Answer, Python};
+use crate::{check_literals, in_ci, spans};
 use sekisho_core::regex::{Flags, MatchError, Regex};
-
-/// A small generator; the same numbers on every machine.
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-
-    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
-        from[self.below(from.len())]
-    }
-}
 
 const ATOMS: &[&str] = &[
     "a",
@@ -224,17 +200,20 @@ impl Generator {
     }
 }
 
-/// What our engine says, in the form of [`Python::search`].
-fn ours(pattern: &str, text: &str) -> Answer {
+/// What our engine says.
+fn ours(pattern: &str, text: &str, rng: &mut Rng, literals: &mut usize) -> Answer {
     let regex = Regex::new(pattern, Flags::default()).map_err(|e| e.message)?;
     let found = regex.search(text, 0).map_err(|e| e.to_string())?;
-    Ok(found.map(|captures| captures.iter().map(|span| span.map(|s| (s.start, s.end))).collect()))
+    if found.is_some() {
+        *literals += check_literals(&regex, text, rng);
+    }
+    Ok(found.as_ref().map(spans))
 }
 
 #[test]
 fn generated_patterns_match_as_in_python() {
     let Some(python) = Python::find() else { return };
-    let patterns = if std::env::var_os("SEKISHO_CI").is_some() { 5000 } else { 1500 };
+    let patterns = if in_ci() { 5000 } else { 1500 };
     let seed = std::env::var("SEKISHO_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(7);
     let mut generator = Generator { rng: Rng(seed), groups: 0, closed: Vec::new() };
     let mut pairs = Vec::new();
@@ -250,8 +229,9 @@ fn generated_patterns_match_as_in_python() {
     let mut errors = 0;
     let mut differences = 0;
     let mut limits = 0;
+    let mut literals = 0;
     for ((pattern, text), theirs) in pairs.iter().zip(theirs) {
-        let ours = ours(pattern, text);
+        let ours = ours(pattern, text, &mut generator.rng, &mut literals);
         matches += usize::from(matches!(theirs, Ok(Some(_))));
         errors += usize::from(theirs.is_err());
         // Python has no limit; we have, and a generated pattern may reach it.
@@ -267,7 +247,8 @@ fn generated_patterns_match_as_in_python() {
         }
     }
     eprintln!(
-        "{} pairs, {matches} matches, {errors} errors, {differences} differences",
+        "{} pairs, {matches} matches, {errors} errors, {limits} at the step limit, \
+         {literals} literals checked, {differences} differences",
         pairs.len()
     );
     assert_eq!(differences, 0);
