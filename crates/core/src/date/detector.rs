@@ -29,6 +29,8 @@ pub struct DateHit {
 /// How a template has fared in this jail.
 #[derive(Clone, Copy, Debug)]
 pub struct TemplateStats<'d> {
+    /// Which template it is, as an index into [`DateSpec::templates`].
+    pub index: usize,
     /// The template.
     pub template: &'d Template,
     /// Lines it has dated.
@@ -129,6 +131,7 @@ impl DateDetector {
     /// The templates in their present order.
     pub fn templates(&self) -> impl Iterator<Item = TemplateStats<'_>> {
         self.slots.iter().map(|slot| TemplateStats {
+            index: slot.id,
             template: &slot.template,
             hits: slot.hits,
             weight: slot.weight(),
@@ -337,11 +340,94 @@ fn byte_of(line: &str, index: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::date::{DateOptions, Years};
+    use crate::time::Zone;
+    use proptest::prelude::*;
 
     #[test]
     fn detectors_can_move_to_another_thread() {
         fn sendable<T: Send>() {}
         sendable::<DateDetector>();
         sendable::<DateSpec>();
+    }
+
+    fn detector(pattern: &str) -> DateDetector {
+        let now = Timestamp::from_secs(crate::date::table::EXAMPLE_NOW);
+        let options = DateOptions { now, years: Years::Server };
+        let spec = DateSpec::parse(pattern, &options).unwrap();
+        DateDetector::new(spec, LineZone::local(Zone::utc()))
+    }
+
+    /// The expected numbers were read off fail2ban.
+    #[test]
+    fn the_order_is_learned() {
+        let mut detector = detector("");
+        let start = crate::date::table::EXAMPLE_NOW;
+        let mut check = |seconds: i64, line: &str, template: usize, order: &[usize]| {
+            let hit = detector.find(line, Timestamp::from_secs(start + seconds)).unwrap();
+            assert_eq!(hit.template, template, "{line}");
+            let now: Vec<usize> =
+                detector.templates().take(order.len()).map(|stats| stats.index).collect();
+            assert_eq!(now, order, "{line}");
+        };
+        check(0, "Nov 23 02:07:00 host a", 1, &[1, 0, 2]);
+        check(0, "Nov 23 02:07:01 host a", 1, &[1, 0, 2]);
+        check(0, "1.2.3.4 - - [23/Nov/2026:02:07:02 +0000] x", 18, &[1, 18, 0, 2]);
+        check(0, "1.2.3.45 - - [23/Nov/2026:02:07:02 +0000] x", 18, &[1, 18, 0, 2]);
+        check(400, "2026-11-23T02:07:03Z y", 0, &[1, 0, 18, 2]);
+        check(400, "error Jan 23 10:00:00 x", 11, &[1, 0, 18, 11, 2]);
+        check(400, "x at Nov 23 02:07:00 host", 15, &[1, 0, 18, 11, 15, 2]);
+        assert!(detector.find("no date", Timestamp(0)).is_none());
+    }
+
+    #[test]
+    fn what_is_cut_out() {
+        let now = Timestamp::from_secs(crate::date::table::EXAMPLE_NOW);
+        let check =
+            |pattern: &str, line: &str, date: &str, time: Result<Option<i64>, DateError>| {
+                let mut detector = detector(pattern);
+                let hit = detector.find(line, now).unwrap();
+                assert_eq!(line.get(hit.span.clone()), Some(date), "{pattern}: {line}");
+                assert_eq!(hit.empty, date.is_empty(), "{pattern}: {line}");
+                if !hit.empty {
+                    let got = detector.time(&hit, now).map(|at| at.map(Timestamp::as_secs));
+                    assert_eq!(got, time, "{pattern}: {line}");
+                }
+            };
+        let at = |secs: i64| Ok(Some(secs));
+        check("", "[2026-11-23 02:07:00] x", "2026-11-23 02:07:00", at(1_795_399_620));
+        check("", "\u{e9}\u{e9} 2026-11-23 02:07:00 x", "2026-11-23 02:07:00", at(1_795_399_620));
+        check("", "type=X msg=audit(1795399620.500:1): x", "1795399620.500", at(1_795_399_620));
+        check("", "2026-02-30 02:07:00 x", "2026-02-30 02:07:00", Ok(None));
+        let unknown = Err(DateError::UnknownZone("ERROR".to_owned()));
+        check("", "ERROR Jan 23 10:00:00 x", "ERROR Jan 23 10:00:00", unknown);
+        check("", "error Jan 23 10:00:00 x", "error Jan 23 10:00:00", Ok(None));
+        check("%m %H:%M:%S", "11 02:07:00 x", "11 02:07:00", Err(DateError::HalfDate));
+        check("{NONE}", "x", "", at(0));
+        check("{NONE}", "", "", at(0));
+        check("at (%H:%M:%S)", "x at 02:07:00", "02:07:00", at(1_795_399_620));
+        check("t={EPOCH}", "x t=1795399620", "t=1795399620", at(1_795_399_620));
+        check("t=({EPOCH})", "x t=1795399620", "1795399620", at(1_795_399_620));
+    }
+
+    proptest! {
+        /// Whatever a pattern and a line hold, there is an answer.
+        #[test]
+        fn nothing_panics(
+            pattern in "([%*^$(){}\\\\|?]|[a-zA-Z]|Ex|\\{DATE\\}|\\{L?EPOCH\\}|\\{UNB\\}|\n| |\\{\\^LN-BEG\\}){0,8}",
+            lines in prop::collection::vec(crate::date::fast::tests::line(), 0..4),
+            now in any::<i64>(),
+        ) {
+            let options = DateOptions { now: Timestamp(now), years: Years::Server };
+            if let Ok(spec) = DateSpec::parse(&pattern, &options) {
+                let mut detector = DateDetector::new(spec, LineZone::local(Zone::utc()));
+                for line in lines {
+                    if let Some(hit) = detector.find(&line, Timestamp(now)) {
+                        prop_assert!(line.get(hit.span.clone()).is_some());
+                        let _ = detector.time(&hit, Timestamp(now));
+                    }
+                }
+            }
+        }
     }
 }
