@@ -79,6 +79,14 @@ impl Engine {
                 return self.change(&jail, &change, multi, teller);
             }
             Command::Setting { name, value } => {
+                if let (true, Some(value)) = (name == "dbfile", &value)
+                    && !self.names.is_empty()
+                {
+                    return self.same_database(value).map(Some);
+                }
+                if let ("dbfile", Some(value)) = (name.as_str(), &value) {
+                    self.desk.dbfile.0 = value.clone();
+                }
                 self.setting(teller, name, value);
                 return Ok(None);
             }
@@ -177,6 +185,17 @@ impl Engine {
         let wait = self.desk.wait(teller, Reply::Done(Ok(Value::None)), None);
         // The guard of the wait is given up by the answer.
         self.desk.ask(Ask::Setting { name: name.clone(), value }, Asked::Setting { name, wait });
+    }
+
+    /// `set dbfile` while there are jails (a reload sends it again): it cannot be another one.
+    fn same_database(&self, value: &Value) -> Result<Value, CommandError> {
+        let wanted = value.to_text();
+        let same = |known: &Value| wanted.eq_ignore_ascii_case(&known.to_text());
+        if same(&self.desk.dbfile.0) || same(&self.desk.dbfile.1) {
+            return Ok(self.desk.dbfile.1.clone());
+        }
+        let text = "Cannot change database when there are jails present";
+        Err(CommandError::new(ErrorClass::RuntimeError, text))
     }
 
     fn allow_ipv6(&mut self, value: &Value) {

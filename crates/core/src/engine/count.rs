@@ -283,7 +283,8 @@ impl Jail {
     pub fn known_bad(&mut self, desk: &mut Desk, id: &Id, time: Timestamp, history: History) {
         let max = self.spec.retry_limit();
         // Seen before that ban: the line is counted already.
-        if !self.spec.increments.enabled || history.count == 0 || time <= history.last {
+        let idle = self.phase == Phase::Stopping || !self.spec.increments.enabled;
+        if idle || history.count == 0 || time <= history.last {
             return;
         }
         let Some(ticket) = self.fails.get(id) else { return };

@@ -130,6 +130,8 @@ pub(super) struct Desk {
     waits: BTreeMap<WaitId, Wait>,
     next: u64,
     random: u64,
+    /// The database as the last `set dbfile` wanted it, and as it was answered.
+    pub dbfile: (Value, Value),
     /// Why the database cannot be written, while it cannot.
     pub store_trouble: Option<String>,
 }
@@ -152,6 +154,7 @@ impl Desk {
             asks: BTreeMap::new(),
             waits: BTreeMap::new(),
             next: 1,
+            dbfile: (Value::None, Value::None),
             store_trouble: None,
         }
     }

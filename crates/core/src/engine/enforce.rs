@@ -17,6 +17,8 @@ use crate::time::{Monotonic, Span, Timestamp};
 
 /// Most unanswered jobs of an action before retries and re-bans wait for their turn.
 const MAX_IN_FLIGHT: usize = 64;
+/// Most bans of one jail.
+const MAX_BANS: usize = 1_000_000;
 /// Most unbans remembered for another try.
 const MAX_UNBANS: usize = 10_000;
 /// How often an unban is tried.
@@ -59,7 +61,19 @@ impl Mark {
 impl Jail {
     /// Bans a ticket, unless that is over or banned already; whether it is a new ban.
     pub fn ban(&mut self, desk: &mut Desk, ticket: Ticket, own_time: bool) -> bool {
+        if self.phase == Phase::Stopping {
+            // An answer that came too late.
+            return false;
+        }
         let (id, time, restored) = (ticket.id.clone(), ticket.time, ticket.restored);
+        if self.bans.len() >= MAX_BANS && self.bans.get(&id).is_none() {
+            let text = format!(
+                "[{}] {id} is not banned: {MAX_BANS} bans are in force; shorten bantime",
+                self.name
+            );
+            desk.log(Level::Error, logger::ACTIONS, text);
+            return false;
+        }
         match self.bans.add(ticket, own_time, desk.now.wall) {
             Added::Expired => {
                 let text = format!("[{}] Ignore {id}, expired bantime", self.name);

@@ -356,6 +356,10 @@ impl Jail {
     pub fn tick(&mut self, desk: &mut Desk) {
         if matches!(self.phase, Phase::Added | Phase::Running) {
             let ended = self.bans.take_ended(desk.now.wall, MAX_ENDS);
+            debug_assert!(
+                ended.len() == MAX_ENDS || self.bans.next_end().is_none_or(|e| e >= desk.now.wall),
+                "an ended ban stays"
+            );
             for ban in ended {
                 self.lift(desk, ban, "Unban", None, true);
             }

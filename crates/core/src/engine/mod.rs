@@ -250,6 +250,9 @@ impl Engine {
                     Answer::Setting(result) => result,
                     _ => Ok(crate::value::Value::None),
                 };
+                if let (Ok(value), "dbfile") = (&result, name.as_str()) {
+                    self.desk.dbfile.1 = value.clone();
+                }
                 if let Err(error) = &result {
                     let text = format!("Setting '{name}' has failed: {}", error.text());
                     self.desk.log(Level::Error, logger::SERVER, text);

@@ -494,7 +494,33 @@ impl World {
             }
             96 => self.kill(),
             97 => self.restart(),
-            98 => self.settle(),
+            98 => match self.random.below(4) {
+                0 => self.settle(),
+                1 => {
+                    let jail = self.jail();
+                    self.config.remove(jail);
+                    self.command(&["stop", jail]);
+                }
+                2 => {
+                    let jail = self.jail();
+                    let action = self.lane();
+                    if let Some(config) = self.config.get_mut(jail) {
+                        config.actions.retain(|a| *a != action);
+                    }
+                    self.command(&["set", jail, "delaction", &action]);
+                }
+                _ => {
+                    let jail = self.jail();
+                    let known = self.config.get(jail).map(|c| c.actions.contains(&"single"));
+                    if known == Some(false) {
+                        self.config.get_mut(jail).unwrap().actions.push("single");
+                        self.command(&["set", jail, "addaction", "single"]);
+                        self.command(&["set", jail, "action", "single", "actname", "single"]);
+                        self.command(&["set", jail, "action", "single", "actionban", "ban"]);
+                        self.command(&["set", jail, "action", "single", "actionunban", "unban"]);
+                    }
+                }
+            },
             _ => {
                 let jail = self.jail();
                 self.command(&["status", jail]);
