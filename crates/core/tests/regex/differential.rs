@@ -75,6 +75,92 @@ const QUANTIFIERS: &[&str] = &[
     "{,}", "{0}", "{1,3}+",
 ];
 
+/// Pieces that make mostly broken patterns, for the errors.
+const SOUP: &[&str] = &[
+    "(",
+    ")",
+    "(",
+    ")",
+    "[",
+    "]",
+    "{",
+    "}",
+    "(?",
+    "(?:",
+    "(?P<",
+    "(?P=",
+    "(?P<a>",
+    "(?(",
+    "(?(a)",
+    "(?(1)",
+    "(?<",
+    "(?<=",
+    "(?<!",
+    "(?=",
+    "(?!",
+    "(?>",
+    "(?i",
+    "(?i)",
+    "(?-i:",
+    "(?i-i:",
+    "(?L)",
+    "(?au)",
+    "(?-a:",
+    "(?#",
+    "|",
+    "*",
+    "+",
+    "?",
+    "{2}",
+    "{2,1}",
+    "{,",
+    "^",
+    "$",
+    "-",
+    "&&",
+    "\\",
+    r"\x",
+    r"\x4",
+    r"\u12",
+    r"\U00110000",
+    r"\1",
+    r"\2",
+    r"\08",
+    r"\400",
+    r"\777",
+    r"\b",
+    r"\B",
+    r"\Z",
+    r"\z",
+    r"\q",
+    r"\d",
+    r"\w",
+    "[^",
+    "[a-",
+    "[z-a]",
+    r"[\d-x]",
+    r"[\A]",
+    r"[\8]",
+    "a",
+    "b",
+    ":",
+    "=",
+    "!",
+    "<",
+    ">",
+    "1",
+    "é",
+    "\n",
+    "'",
+    "name",
+    ",",
+    "i",
+    "x",
+    "(?x)",
+    "#",
+    " ",
+];
+
 struct Generator {
     rng: Rng,
     groups: usize,
@@ -95,6 +181,11 @@ impl Generator {
             _ => "",
         };
         format!("{flags}{}", self.alternation(3))
+    }
+
+    fn soup(&mut self) -> String {
+        let n = 1 + self.rng.below(7);
+        (0..n).map(|_| self.rng.pick(SOUP)).collect()
     }
 
     fn alternation(&mut self, depth: usize) -> String {
@@ -208,6 +299,33 @@ fn ours(pattern: &str, text: &str, rng: &mut Rng, literals: &mut usize) -> Answe
         *literals += check_literals(&regex, text, rng);
     }
     Ok(found.as_ref().map(spans))
+}
+
+#[test]
+fn broken_patterns_are_refused_in_the_words_of_python() {
+    let Some(python) = Python::find() else { return };
+    let seed = std::env::var("SEKISHO_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(7);
+    let mut generator = Generator { rng: Rng(seed), groups: 0, closed: Vec::new() };
+    let mut pairs = Vec::new();
+    for _ in 0..if in_ci() { 20_000 } else { 4000 } {
+        pairs.push((generator.soup(), generator.text()));
+    }
+    let theirs = python.search(&pairs);
+    let mut errors = 0;
+    let mut differences = 0;
+    let mut literals = 0;
+    for ((pattern, text), theirs) in pairs.iter().zip(theirs) {
+        let ours = ours(pattern, text, &mut generator.rng, &mut literals);
+        errors += usize::from(theirs.is_err());
+        if ours != theirs {
+            differences += 1;
+            if differences <= 40 {
+                eprintln!("{pattern:?} on {text:?}\n  python {theirs:?}\n  ours   {ours:?}");
+            }
+        }
+    }
+    eprintln!("{} broken patterns, {errors} errors, {differences} differences", pairs.len());
+    assert_eq!(differences, 0);
 }
 
 #[test]

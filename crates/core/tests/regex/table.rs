@@ -54,6 +54,7 @@ fn matches() {
         (r"(a)?(?(1)b|c)", "c", Some("c|-")),
         (r"(?>a*)a", "aaa", None),
         ("a(?#comment)b", "ab", Some("ab")),
+        (r"a(?#co\)mment)b", "ab", Some("ab")),
         ("(?i:A)b", "ab", Some("ab")),
         ("(?i:A)b", "aB", None),
         ("(?i)a(?-i:b)", "Ab", Some("Ab")),

@@ -22,7 +22,7 @@ impl Parser {
             'P' => self.python_extension(start, *state).map(Some),
             ':' => self.body(start, *state).map(Some),
             '#' => loop {
-                match self.next() {
+                match self.next_token() {
                     None => return Err(self.error("missing ), unterminated comment", start)),
                     Some(')') => return Ok(None),
                     Some(_) => {}
@@ -37,7 +37,7 @@ impl Parser {
                     return Err(self.error("unexpected end of pattern", self.at));
                 };
                 if c != '=' && c != '!' {
-                    return Err(self.error(&format!("unknown extension ?<{c}"), self.at - 3));
+                    return Err(self.unknown_extension("<", c, start));
                 }
                 let outer = self.lookbehind_groups;
                 self.lookbehind_groups = outer.or(Some(self.names.len()));
@@ -58,7 +58,7 @@ impl Parser {
                     Ok(None)
                 }
             },
-            c => Err(self.error(&format!("unknown extension ?{c}"), self.at - 2)),
+            c => Err(self.unknown_extension("", c, start)),
         }
     }
 
@@ -72,6 +72,14 @@ impl Parser {
             return Err(self.error(message, self.at));
         }
         Ok(())
+    }
+
+    /// The complaint about `c` (already read) after `(?` and `before`; the `(` is at `start`.
+    fn unknown_extension(&mut self, before: &str, c: char, start: usize) -> RegexError {
+        // Python reads an escape as one.
+        let escaped = if c == '\\' { self.next() } else { None };
+        let escaped = escaped.map(String::from).unwrap_or_default();
+        self.error(&format!("unknown extension ?{before}{c}{escaped}"), start + 1)
     }
 
     /// The inside of a group, and its `)`.
@@ -132,7 +140,7 @@ impl Parser {
         }
         match self.next() {
             None => Err(self.error("unexpected end of pattern", self.at)),
-            Some(c) => Err(self.error(&format!("unknown extension ?P{c}"), self.at - 3)),
+            Some(c) => Err(self.unknown_extension("P", c, start)),
         }
     }
 
@@ -178,7 +186,7 @@ impl Parser {
     fn name(&mut self, end: char) -> Result<String, RegexError> {
         let start = self.at;
         loop {
-            match self.next() {
+            match self.next_token() {
                 None if self.at == start => {
                     return Err(self.error("missing group name", start));
                 }
@@ -288,9 +296,9 @@ fn is_identifier(name: &str) -> bool {
         && chars.all(|c| c.is_alphanumeric() || c == '_')
 }
 
-/// As Python's `repr` writes a string without control characters.
+/// As Python's `repr` writes a string, rarer control characters aside.
 fn quoted(text: &str) -> String {
-    let escaped = text.replace('\\', r"\\");
+    let escaped = text.replace('\\', r"\\").replace('\n', r"\n").replace('\t', r"\t");
     if text.contains('\'') && !text.contains('"') {
         format!("\"{escaped}\"")
     } else {

@@ -127,6 +127,16 @@ impl Parser {
         c
     }
 
+    /// The next character; if it is a backslash, what it escapes is skipped with it. Python reads
+    /// even comments and names this way.
+    fn next_token(&mut self) -> Option<char> {
+        let c = self.next();
+        if c == Some('\\') {
+            self.at = self.chars.len().min(self.at + 1);
+        }
+        c
+    }
+
     fn eat(&mut self, c: char) -> bool {
         let found = self.peek() == Some(c);
         if found {
@@ -140,7 +150,13 @@ impl Parser {
         self.chars.get(start..self.at).unwrap_or_default().iter().collect()
     }
 
-    fn error(&self, message: &str, at: usize) -> RegexError {
+    fn error(&self, mut message: &str, mut at: usize) -> RegexError {
+        // Python reads one token ahead, and a lone backslash at the end is none.
+        let last = self.chars.len().saturating_sub(1);
+        let backslashes = self.chars.iter().rev().take_while(|&&c| c == '\\').count();
+        if backslashes % 2 == 1 && self.at >= last {
+            (message, at) = ("bad escape (end of pattern)", last);
+        }
         let before = self.chars.get(..at).unwrap_or(&self.chars);
         let mut message = format!("{message} at position {at}");
         if self.chars.contains(&'\n') {
@@ -190,7 +206,7 @@ impl Parser {
                     continue;
                 }
                 if c == '#' {
-                    while self.next().is_some_and(|c| c != '\n') {}
+                    while self.next_token().is_some_and(|c| c != '\n') {}
                     continue;
                 }
             }
