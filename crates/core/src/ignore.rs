@@ -183,7 +183,7 @@ fn entry(word: &str) -> Result<Entry, Id> {
 }
 
 /// Whether it is worth asking DNS for it.
-fn is_host_name(text: &str) -> bool {
+pub fn is_host_name(text: &str) -> bool {
     text.len() <= 253
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
         && text.bytes().any(|b| b.is_ascii_alphabetic())

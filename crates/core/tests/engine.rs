@@ -570,3 +570,40 @@ fn names_found_in_logs_become_addresses() {
     ));
     assert_eq!(lab.ask("get j banned"), "['192.0.2.1', '2001:db8::1']");
 }
+
+#[test]
+fn a_combined_id_is_its_text() {
+    let mut lab = started(&[("maxretry", "1")]);
+    let pair = Id::Tuple(vec!["192.0.2.1".into(), "root".into()]);
+    lab.fail(Failure { id: pair, ..failure(&lab, "x") });
+    lab.work();
+    assert_eq!(lab.ask("get j banned"), "[\"('192.0.2.1', 'root')\"]");
+    lab.send(
+        vec!["set", "j", "unbanip", "('192.0.2.1', 'root')"].into_iter().map(Value::str).collect(),
+    );
+    lab.work();
+    assert_eq!(lab.last_reply(), Ok(Value::Int(1)));
+}
+
+#[test]
+fn a_reload_neither_reads_a_log_twice_nor_loses_its_place() {
+    let mut lab = Lab::new();
+    let options = |tail: &'static str| {
+        let s = |t: &str| Value::str(t);
+        let set = |words: &[&str]| Value::List(words.iter().map(|w| s(w)).collect());
+        let mut log = vec!["set", "j", "addlogpath", "/var/log/x"];
+        log.extend((!tail.is_empty()).then_some(tail));
+        Value::List(vec![set(&["add", "j", "polling"]), set(&log), set(&["start", "j"])])
+    };
+    lab.send(vec![Value::str("server-stream"), options("")]);
+    lab.work();
+    assert_eq!(lab.sources().len(), 1);
+    for tail in ["tail", "", "head"] {
+        assert_eq!(reload(&mut lab, options(tail)), Ok(Value::str("OK")));
+    }
+    assert_eq!((lab.sources().len(), lab.closed.len()), (1, 0));
+    lab.send(words("set j idle on"));
+    assert_eq!(lab.closed.len(), 1);
+    lab.send(words("set j idle off"));
+    assert_eq!(lab.sources().len(), 2);
+}

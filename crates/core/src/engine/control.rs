@@ -11,6 +11,7 @@ use crate::command::{Change, Command, CommandError, ErrorClass, Words};
 use crate::effect::{Ask, Effect, Level, RequestId, StoreOp};
 use crate::failure::{Failure, Fields, MatchedLine};
 use crate::id::{Id, canonical};
+use crate::ignore::is_host_name;
 use crate::spec::JailSpec;
 use crate::time::Span;
 use crate::value::{Value, repr_str};
@@ -298,7 +299,7 @@ impl Engine {
             }
             if let Id::Raw(name) = &id
                 && names_left > 0
-                && name.bytes().any(|b| b.is_ascii_alphabetic())
+                && is_host_name(name)
             {
                 names_left -= 1;
                 self.desk.wait_for(wait);

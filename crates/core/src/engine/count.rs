@@ -77,7 +77,11 @@ fn candidate(failure: &Failure) -> Ticket {
 
 impl Engine {
     /// A failure that a filter found.
-    pub(super) fn failure(&mut self, jail: JailKey, failure: Failure) {
+    pub(super) fn failure(&mut self, jail: JailKey, mut failure: Failure) {
+        // A combined id comes back from database and clients as its text: count it under that.
+        if let Id::Tuple(_) = &failure.id {
+            failure.id = Id::Raw(failure.id.to_string());
+        }
         self.judge(Case { jail, what: What::Failure(failure) });
     }
 

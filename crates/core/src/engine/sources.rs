@@ -53,6 +53,17 @@ pub(super) enum SourceKind {
 }
 
 impl SourceKind {
+    /// Whether the same lines come out of it.
+    fn same(&self, other: &SourceKind) -> bool {
+        match (self, other) {
+            (
+                SourceKind::File { path, encoding, .. },
+                SourceKind::File { path: other_path, encoding: other_encoding, .. },
+            ) => path == other_path && encoding == other_encoding,
+            _ => self == other,
+        }
+    }
+
     /// The path under which the database knows it.
     pub fn path(&self) -> &str {
         match self {
@@ -103,7 +114,8 @@ impl Engine {
     fn attach_one(&mut self, key: JailKey, kind: SourceKind) {
         let Some(jail) = self.jails.get_mut(&key) else { return };
         let sources = &self.sources;
-        let has = jail.sources.iter().any(|id| sources.get(id).is_some_and(|s| s.kind == kind));
+        // `tail` matters at the beginning only: what is read already is not begun anew.
+        let has = jail.sources.iter().any(|id| sources.get(id).is_some_and(|s| s.kind.same(&kind)));
         if has {
             return;
         }
