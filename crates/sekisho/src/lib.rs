@@ -13,6 +13,7 @@ pub mod log;
 pub mod paths;
 pub mod process;
 pub mod programs;
+pub mod regex_tool;
 pub mod resolve;
 pub mod source;
 pub mod store;

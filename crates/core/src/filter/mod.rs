@@ -11,6 +11,7 @@ mod dating;
 mod evaluate;
 mod identify;
 mod pattern;
+mod prefilter;
 mod scan;
 mod spec;
 mod window;

@@ -11,12 +11,15 @@ use crate::regex::tags::{self, FilterRegexError, HostTag};
 use crate::regex::{Captures, Flags, MatchError, Regex};
 use crate::value::Value;
 
+use super::prefilter::Prefilter;
+
 /// A compiled regular expression of a filter.
 #[derive(Clone, Debug)]
 pub struct Pattern {
     raw: String,
     expanded: String,
     regex: Regex,
+    prefilter: Prefilter,
     /// Named groups by number.
     names: Vec<(usize, String)>,
     /// `alt_user_1` and the fields it may fill, sorted by group name.
@@ -48,7 +51,9 @@ impl Pattern {
             .collect();
         let (alternatives, tuples) = combined_names(&names);
         let skips = names.iter().filter(|(_, n)| n.starts_with("skiplines")).map(|n| n.0).collect();
-        Ok(Pattern { raw: raw.to_owned(), expanded, regex, names, alternatives, tuples, skips })
+        let prefilter = Prefilter::new(&regex);
+        let raw = raw.to_owned();
+        Ok(Pattern { raw, expanded, regex, prefilter, names, alternatives, tuples, skips })
     }
 
     /// The pattern as the configuration gave it.
@@ -74,6 +79,9 @@ impl Pattern {
 
     /// Searches `text` from its start.
     pub fn search(&self, text: &str) -> Result<Option<Captures>, MatchError> {
+        if !self.prefilter.admits(text) {
+            return Ok(None);
+        }
         self.regex.search(text, 0)
     }
 

@@ -14,6 +14,8 @@ use std::ops::Range;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind, packed};
 
+use crate::regex::LiteralSet;
+
 use super::Filter;
 
 /// Finds the lines worth looking at.
@@ -129,17 +131,43 @@ impl Iterator for Candidates<'_> {
     }
 }
 
-/// Literals one of which is in every line that a filter could match.
-#[derive(Default)]
+/// How long the shortest literal of a set is: what decides how rare its hits are.
+fn shortest(set: &LiteralSet) -> usize {
+    set.literals.iter().map(|literal| literal.bytes.len()).min().unwrap_or(0)
+}
+
 struct Required {
     literals: Vec<Vec<u8>>,
     ignore_case: bool,
 }
 
-/// What every line a filter could match must contain. A filter without patterns needs no line;
-/// patterns do not tell their literals, so every other filter gets them all.
+/// Literals one of which is in every line that the filter could match.
 fn required(filter: &Filter) -> Option<Required> {
-    filter.failregex().is_empty().then(Required::default)
+    let spec = filter.spec();
+    if spec.maxlines > 1 || !spec.datepattern.as_deref().is_none_or(cuts_at_words) {
+        return None;
+    }
+    let mut all = Required { literals: Vec::new(), ignore_case: false };
+    let prefix = filter.prefregex().and_then(|p| p.regex().required_literals_uncuttable());
+    for pattern in filter.failregex() {
+        let own = pattern.regex().required_literals_uncuttable();
+        let set = match (&own, &prefix) {
+            (Some(own), Some(prefix)) if shortest(prefix) > shortest(own) => prefix,
+            (Some(own), _) => own,
+            (None, Some(prefix)) => prefix,
+            (None, None) => return None,
+        };
+        for literal in &set.literals {
+            // A replacement character may stand for bytes that are not in the log.
+            let replaced = memchr::memmem::find(&literal.bytes, "\u{fffd}".as_bytes()).is_some();
+            if literal.bytes.len() < 2 || literal.bytes.contains(&b'\n') || replaced {
+                return None;
+            }
+            all.ignore_case |= literal.ignore_case;
+            all.literals.push(literal.bytes.clone());
+        }
+    }
+    Some(all)
 }
 
 fn build(literals: &[Vec<u8>], ignore_case: bool) -> Option<Search> {
@@ -164,3 +192,25 @@ fn build(literals: &[Vec<u8>], ignore_case: bool) -> Option<Search> {
 
 /// Literals beyond which a vectorised search is no longer the faster one.
 const MAX_PACKED: usize = 64;
+
+/// Whether dates of this pattern are cut out at word boundaries: no boundary switched off, and no
+/// group of the user's own, whose span is cut out instead.
+fn cuts_at_words(datepattern: &str) -> bool {
+    !datepattern.contains("**")
+        && !datepattern.contains("{UNB}")
+        && !datepattern.contains("\\s")
+        && !has_plain_group(datepattern)
+}
+
+fn has_plain_group(pattern: &str) -> bool {
+    let mut previous = ' ';
+    let mut chars = pattern.chars().peekable();
+    while let Some(c) = chars.next() {
+        if c == '(' && previous != '\\' && chars.peek() != Some(&'?') {
+            return true;
+        }
+        // An escaped backslash escapes nothing.
+        previous = if c == '\\' && previous == '\\' { ' ' } else { c };
+    }
+    false
+}

@@ -1,0 +1,74 @@
+//! A quick no: most patterns cannot match most texts, because a word that any match contains is
+//! not there. Looking for the word costs a fraction of running the pattern.
+//!
+//! It may say "perhaps" when the answer is no, never the other way round.
+
+use aho_corasick::AhoCorasick;
+use memchr::memmem::Finder;
+
+use crate::regex::Regex;
+
+/// What a text must contain before a pattern is tried.
+#[derive(Clone, Debug)]
+pub(super) enum Prefilter {
+    /// Nothing is known: always try.
+    None,
+    /// This text.
+    One(Box<Finder<'static>>),
+    /// One of several, or one in any case.
+    Many {
+        automaton: AhoCorasick,
+        /// Letters beyond ASCII may stand for ASCII ones then (the Kelvin sign for a `k`).
+        ascii_only: bool,
+    },
+}
+
+impl Prefilter {
+    /// From what the pattern requires.
+    pub fn new(regex: &Regex) -> Prefilter {
+        let Some(set) = regex.required_literals() else { return Prefilter::None };
+        let ignore_case = set.literals.iter().any(|literal| literal.ignore_case);
+        if let ([one], false) = (set.literals.as_slice(), ignore_case) {
+            return Prefilter::One(Box::new(Finder::new(&one.bytes).into_owned()));
+        }
+        let literals = set.literals.iter().map(|literal| &literal.bytes);
+        match AhoCorasick::builder().ascii_case_insensitive(ignore_case).build(literals) {
+            Ok(automaton) => Prefilter::Many { automaton, ascii_only: ignore_case },
+            Err(_) => Prefilter::None,
+        }
+    }
+
+    /// Whether the pattern might match.
+    pub fn admits(&self, text: &str) -> bool {
+        match self {
+            Prefilter::None => true,
+            Prefilter::One(finder) => finder.find(text.as_bytes()).is_some(),
+            Prefilter::Many { automaton, ascii_only } => {
+                automaton.is_match(text) || (*ascii_only && !text.is_ascii())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::regex::Flags;
+
+    #[test]
+    fn admits_what_may_match() {
+        for (pattern, text, admitted) in [
+            ("failed for x", "login failed for x", true),
+            ("failed for x", "login accepted", false),
+            ("(?:refused|denied) x", "denied x", true),
+            ("(?:refused|denied) x", "accepted x", false),
+            ("(?i)kick x", "KICK X", true),
+            ("(?i)kick x", "\u{212a}ick x", true),
+            ("(?i)kick x", "nothing", false),
+            (".*", "", true),
+        ] {
+            let regex = Regex::new(pattern, Flags::default()).unwrap();
+            assert_eq!(Prefilter::new(&regex).admits(text), admitted, "{pattern} {text}");
+        }
+    }
+}
