@@ -78,7 +78,6 @@ pub fn sets_logtype(ini: &Ini) -> bool {
 pub fn compile(ini: &Ini, request: &Request<'_>) -> Result<Compiled, ConfigError> {
     let nothing = Vars::default();
     let plain = Scope { ini, vars: &nothing };
-    let from_jail = Scope { ini, vars: request.jail };
 
     // Parameters and [Init]; in front of it what [Definition] adds.
     let mut init = Options::default();
@@ -109,6 +108,14 @@ pub fn compile(ini: &Ini, request: &Request<'_>) -> Result<Compiled, ConfigError
         init.insert(key, text);
     }
 
+    let given = vars.clone();
+    let actions = request.table == ACTION_OPTIONS;
+    if !actions {
+        // A filter sees [Init] as variables too; an action does not.
+        for (key, text) in init.iter() {
+            vars.set(key, text.value.clone());
+        }
+    }
     let with_vars = Scope { ini, vars: &vars };
     let mut combined = Options::default();
     if ini.sections.contains(DEFINITION) {
@@ -125,9 +132,8 @@ pub fn compile(ini: &Ini, request: &Request<'_>) -> Result<Compiled, ConfigError
     let conditional = |tag: &str| {
         init.iter().any(|(key, _)| key.split_once('?').is_some_and(|(base, _)| base == tag))
     };
-    let actions = request.table == ACTION_OPTIONS;
     let keep = |tag: &str| actions && (AT_RUN_TIME.contains(&tag) || conditional(tag));
-    let fallback = |tag: &str| elsewhere(&plain, &from_jail, &vars, tag);
+    let fallback = |tag: &str| elsewhere(&plain, &given, &with_vars, tag);
     let resolved = tags::resolve(&combined, &keep, &fallback)?;
 
     let from_definition =
@@ -148,7 +154,7 @@ pub fn compile(ini: &Ini, request: &Request<'_>) -> Result<Compiled, ConfigError
         if resolved.contains(key) {
             continue;
         }
-        let Ok(Some(text)) = from_jail.get(DEFINITION, key) else { continue };
+        let Ok(Some(text)) = with_vars.get(DEFINITION, key) else { continue };
         let mut with_it = combined.clone();
         with_it.insert(key, text);
         if let Ok(resolved) = tags::resolve_named(key, &with_it, &keep, &fallback) {
@@ -161,16 +167,20 @@ pub fn compile(ini: &Ini, request: &Request<'_>) -> Result<Compiled, ConfigError
 /// A tag that is no parameter: another option of the same files, or something the jail passed.
 fn elsewhere(
     plain: &Scope<'_>,
-    from_jail: &Scope<'_>,
-    vars: &Vars,
+    given: &Vars,
+    with_vars: &Scope<'_>,
     tag: &str,
 ) -> Result<Option<String>, ConfigError> {
     let found = match tag.split_once('/') {
         Some(("known", option)) => {
             let option = option.to_lowercase();
-            match plain.get_known(DEFINITION, &option)? {
+            // Where files were merged: what was replaced, else a default; else the option itself.
+            let merged = plain.ini.known.contains(DEFINITION);
+            let known = plain.get_known(DEFINITION, &option)?;
+            let default = if merged { plain.get(crate::ini::DEFAULT, &option)? } else { None };
+            match known.or(default) {
                 Some(text) => Some(text),
-                None => from_jail.get(DEFINITION, &option)?,
+                None => plain.get(DEFINITION, &option)?,
             }
         }
         Some((section, option)) => {
@@ -183,10 +193,12 @@ fn elsewhere(
         }
         None => {
             let option = tag.to_lowercase();
-            if let Some(value) = vars.get(&option) {
+            if let Some(value) = given.get(&option) {
                 return Ok(Some(value.to_string()));
             }
-            from_jail.get(DEFINITION, &option)?
+            // Only a tag in the option's own spelling sees [Init] behind its `%(…)s`.
+            let vars = if option == tag { with_vars.vars } else { given };
+            Scope { ini: plain.ini, vars }.get_written(DEFINITION, &option)?
         }
     };
     Ok(found.map(|text| text.value.to_string()))

@@ -72,6 +72,14 @@ impl Scope<'_> {
         Ok(Some(Text::new(out, &text.origin)))
     }
 
+    /// The interpolated value of an option as a file wrote it, even if a variable has its name.
+    pub fn get_written(&self, section: &str, option: &str) -> Result<Option<Text>, ConfigError> {
+        let Some(text) = self.raw(section, option) else { return Ok(None) };
+        let mut out = String::new();
+        self.expand(&text.value, &Site::new(section, option, text), 1, &mut out)?;
+        Ok(Some(Text::new(out, &text.origin)))
+    }
+
     /// The interpolated value that an option had before a later file replaced it.
     pub fn get_known(&self, section: &str, option: &str) -> Result<Option<Text>, ConfigError> {
         let Some(text) = self.ini.known.get(section).and_then(|k| k.get(option)) else {

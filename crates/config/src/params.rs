@@ -161,8 +161,15 @@ fn parameters(inner: &str) -> Result<Vec<(String, String)>, String> {
         let Some(value) = key_end(&chars, start) else {
             // Nothing more, or a trailing comma.
             let comma = usize::from(chars.get(at) == Some(&','));
-            if run(&chars, at + comma, is_space) >= chars.len() {
+            let next = run(&chars, at + comma, is_space);
+            if next >= chars.len() {
                 return Ok(params);
+            }
+            // Nothing more in this group, but another one.
+            let open = run(&chars, next + 1, is_space);
+            if chars.get(next) == Some(&']') && chars.get(open) == Some(&'[') {
+                at = open + 1;
+                continue;
             }
             let shown = text(at, at + 25);
             return Err(format!("expected option, wrong syntax at {at}: {shown}"));
@@ -277,6 +284,8 @@ mod tests {
             ("a[x=' b ', y=\"'\"]", "a x=b y='"),
             ("a[x=1][y=2] [z=3]", "a x=1 y=2 z=3"),
             ("a[x=1][ y=2]", "a x=1 y=2"),
+            ("a[x=1,][y=2]", "a x=1 y=2"),
+            ("a[][y=2,][]", "a y=2"),
             ("a[x=a=b, z==, w=]", "a x=a=b z== w="),
             ("a[x=\"1\" , y=2]", "a x=1 y=2"),
             ("a[x=1, x=2]", "a x=2"),

@@ -212,6 +212,7 @@ fn merge(ini: &mut Ini, file: ParsedFile) {
             Some((name, condition)) if !condition.is_empty() && is_word(name) => (name, condition),
             _ => (block.name.as_str(), ""),
         };
+        let merged = ini.sections.contains(section);
         let mut replaced = Vec::new();
         if let Some(options) = ini.sections.entry(section, Options::default) {
             for (key, text) in block.options.iter() {
@@ -224,6 +225,9 @@ fn merge(ini: &mut Ini, file: ParsedFile) {
                     replaced.push((key, old));
                 }
             }
+        }
+        if !merged {
+            continue;
         }
         if let Some(known) = ini.known.entry(section, Options::default) {
             for (key, old) in replaced {

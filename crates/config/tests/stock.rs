@@ -94,9 +94,9 @@ fn all_jails() {
     let options = LoadOptions { mode: Mode::Dump, version: &version, ..LoadOptions::default() };
     let loaded = load(&common::Disk, dir.to_str().unwrap(), &options).unwrap();
     let ours = sekisho_config::dump::pretty(&loaded.stream);
-    let different = ours.lines().zip(theirs.lines()).filter(|(ours, theirs)| ours != theirs);
-    let different: Vec<&str> = different.map(|(ours, _)| ours).collect();
-    assert_eq!(different, ["    ['blocktype?family=inet6', 'RETURN'],"]);
+    for (ours, theirs) in ours.lines().zip(theirs.lines()) {
+        assert!(ours == theirs || ours == "    ['blocktype?family=inet6', 'RETURN'],", "{ours}");
+    }
     assert_eq!(ours.lines().count(), theirs.lines().count());
 }
 
