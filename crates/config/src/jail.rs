@@ -63,6 +63,8 @@ pub struct JailSummary {
     pub backend: String,
     /// The logs it will read; patterns where nothing exists yet.
     pub logpaths: Vec<LogPath>,
+    /// The logs it names that do not exist.
+    pub missing: Vec<LogPath>,
     /// Its journal matches, one per line of `journalmatch`.
     pub journalmatch: Vec<Vec<String>>,
     /// Names of its action instances.
@@ -108,10 +110,25 @@ impl JailOptions {
     }
 }
 
+/// What `enabled` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Enabled {
+    /// The jail is to guard.
+    Yes,
+    /// It is not.
+    No,
+    /// It is if there is something to watch (`auto`, a word of ours; for fail2ban it is off).
+    Auto,
+}
+
 /// Whether a jail is enabled.
-pub fn enabled(ini: &Ini, jail: &str) -> Result<bool, ConfigError> {
+pub fn enabled(ini: &Ini, jail: &str) -> Result<Enabled, ConfigError> {
     let scope = Scope { ini, vars: &Vars::default() };
-    Ok(scope.get(jail, "enabled")?.is_some_and(|text| values::boolean(&text.value)))
+    Ok(match scope.get(jail, "enabled")? {
+        Some(text) if values::boolean(&text.value) => Enabled::Yes,
+        Some(text) if text.value.eq_ignore_ascii_case("auto") => Enabled::Auto,
+        _ => Enabled::No,
+    })
 }
 
 /// Compiles the commands of a jail.
@@ -150,7 +167,7 @@ pub fn compile(
     let mut logpaths = Vec::new();
     // A jail without any log waits for all of them, unless the journal stands in.
     let waits = context.wait_for_logs && logs.missing && !backend.starts_with("systemd");
-    let waiting = if waits { logs.waiting } else { Vec::new() };
+    let waiting = if waits { logs.waiting.clone() } else { Vec::new() };
     let origin = options.text("logpath").map(|t| t.origin.clone());
     for log in logs.found.into_iter().chain(waiting) {
         stream.set(&origin, "addlogpath", [log.path.as_str().into(), log.start.as_str().into()]);
@@ -158,7 +175,8 @@ pub fn compile(
     }
     let actions = stream.actions(context, &options, notices)?;
     let name = jail.to_owned();
-    let summary = JailSummary { name, backend, logpaths, journalmatch, actions };
+    let missing = logs.waiting;
+    let summary = JailSummary { name, backend, logpaths, missing, journalmatch, actions };
     Ok(CompiledJail { summary, words: stream.words })
 }
 

@@ -10,7 +10,7 @@ use sekisho_core::value::Value;
 
 use crate::error::ConfigError;
 use crate::files::{Files, Kind, join};
-use crate::jail::{self, Context, JailSummary};
+use crate::jail::{self, Context, Enabled, JailSummary};
 use crate::library::Library;
 use crate::notice::Notice;
 use crate::reader::{self, Base, INCLUDES, Ini};
@@ -44,6 +44,9 @@ pub struct LoadOptions<'a> {
     pub only_jail: Option<&'a str>,
     /// Take every jail as enabled.
     pub force_enable: bool,
+    /// Whether a jail with `enabled = auto` has something to watch; without this, `auto` is off, as
+    /// it is for fail2ban.
+    pub auto: Option<&'a dyn Fn(&JailSummary) -> bool>,
     /// Where filter and action files are looked for that the configuration lacks.
     pub fallback: Option<(&'a dyn Files, &'a str)>,
     /// Server options of the command line, e.g. `("loglevel", "DEBUG")`.
@@ -74,6 +77,8 @@ pub struct Loaded {
     pub jails: Vec<JailSummary>,
     /// Enabled jails that cannot be started.
     pub broken: Vec<BrokenJail>,
+    /// Jails with `enabled = auto` that have nothing to watch.
+    pub idle: Vec<JailSummary>,
     /// Warnings.
     pub notices: Vec<Notice>,
 }
@@ -126,13 +131,29 @@ pub fn load(
 
     let mut jails = Vec::new();
     let mut broken = Vec::new();
+    let mut idle = Vec::new();
     for name in jail_names(&ini) {
         if options.only_jail.is_some_and(|only| only != name) {
             continue;
         }
         let forced = options.force_enable || options.only_jail.is_some();
         let compiled = match jail::enabled(&ini, name) {
-            Ok(false) if !forced => continue,
+            Ok(Enabled::No) if !forced => continue,
+            Ok(Enabled::Auto) if !forced => {
+                let Some(auto) = options.auto else { continue };
+                // What is said about a jail that stays off does not matter.
+                let mut said = Vec::new();
+                match compile(&context, name, options.check, &mut said) {
+                    Ok(compiled) if !auto(&compiled.summary) => {
+                        idle.push(compiled.summary);
+                        continue;
+                    }
+                    compiled => {
+                        notices.append(&mut said);
+                        compiled
+                    }
+                }
+            }
             Err(error) if !forced => Err(error),
             _ => compile(&context, name, options.check, &mut notices),
         };
@@ -155,7 +176,7 @@ pub fn load(
         let words = vec!["start".into(), Value::str(&jail.name)];
         stream.push(Words { words, origin: None });
     }
-    Ok(Loaded { server, stream, jails, broken, notices })
+    Ok(Loaded { server, stream, jails, broken, idle, notices })
 }
 
 /// The folder as it is used: without trailing slashes.

@@ -3,10 +3,12 @@
 //! Everything that touches the machine lives here; every decision lives in `sekisho-core`.
 
 pub mod action;
+pub mod check;
 pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod control;
+pub mod daemon;
 pub mod embedded;
 pub mod files;
 pub mod log;
@@ -15,6 +17,7 @@ pub mod process;
 pub mod programs;
 pub mod regex_tool;
 pub mod resolve;
+pub mod run;
 pub mod source;
 pub mod store;
 pub mod tree;
@@ -25,3 +28,13 @@ use sekisho_core::effect::Record;
 
 /// Where a worker writes its log records; never blocks for long.
 pub type LogFn = Arc<dyn Fn(Record) + Send + Sync>;
+
+/// Runs the program that was called, by the name it was called by; `own` is the name it was built
+/// under.
+pub fn run_as(own: &str) -> std::process::ExitCode {
+    let mut args = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned());
+    let name = args.next().unwrap_or_else(|| own.to_owned());
+    let args: Vec<String> = args.collect();
+    let parts = programs::Parts { daemon: daemon::run, run: run::main, regex: |_| 255 };
+    programs::main(own, &name, &args, parts).into()
+}

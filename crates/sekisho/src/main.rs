@@ -1,2 +1,4 @@
 //! The `sekisho` program.
-fn main() {}
+fn main() -> std::process::ExitCode {
+    sekisho::run_as("sekisho")
+}

@@ -5,7 +5,8 @@
 //! tree, else the embedded tree; and a filter or action file that its tree lacks comes from the
 //! embedded one.
 
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use sekisho_config::files::{Files, Kind, MapFiles, Overlay, ReadError};
 use sekisho_config::load::LoadOptions;
@@ -100,8 +101,24 @@ impl Files for Tree {
     }
 }
 
+/// Our own tree. It blocks with nft; where that is missing, with iptables.
 fn embedded_below(base: &str) -> MapFiles {
-    MapFiles::new(base, embedded::FILES.iter().copied())
+    const IPTABLES: (&str, &str) =
+        ("jail.d/firewall.conf", "[DEFAULT]\nbanaction = iptables-multiport\n");
+    let other = (program("nft").is_none() && program("iptables").is_some()).then_some(IPTABLES);
+    MapFiles::new(base, embedded::FILES.iter().copied().chain(other))
+}
+
+/// Finds a program on PATH, and where root's programs usually are.
+pub fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
+        .map(|folder| folder.join(name))
+        .find(|file| {
+            std::fs::metadata(file)
+                .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+        })
 }
 
 #[cfg(test)]

@@ -115,6 +115,12 @@ impl Engine {
         }
     }
 
+    /// What an earlier process left behind is taken away before an action starts: for when that is
+    /// learned only after the engine was made (the database tells, and `set dbfile` names it).
+    pub fn set_unclean_start(&mut self) {
+        self.desk.config.unclean_start = true;
+    }
+
     /// Takes in one event and appends what is to be done to `out`.
     pub fn handle(&mut self, now: Now, event: Event, out: &mut Vec<Effect>) {
         self.desk.now = now;

@@ -50,6 +50,9 @@ pub struct Instance {
     families: BTreeMap<RunFamily, Running>,
     /// Start commands in effect: families with the same one need it once.
     starts: Vec<(RunFamily, String)>,
+    /// An earlier process ended without stopping: what it banned may still be there, although
+    /// nothing was banned by us.
+    leftovers: bool,
 }
 
 /// One job under way.
@@ -95,6 +98,7 @@ impl Instance {
             ActionOp::Stop => self.stop(run),
             ActionOp::CleanUp => {
                 run.quiet = true;
+                self.leftovers = true;
                 let families = all_families(&run.job.spec);
                 run.for_each("actionflush", &families);
                 run.for_each("actionstop", &families);
@@ -163,10 +167,17 @@ impl Instance {
 
     fn unban(&mut self, run: &mut Run<'_>) -> Result<(), String> {
         let family = run.family();
-        if !self.families.get(&family).is_some_and(|s| s.items) {
-            return Ok(());
+        if self.families.get(&family).is_some_and(|s| s.items) {
+            return self.process(run, "actionunban", "unbanning");
         }
-        self.process(run, "actionunban", "unbanning")
+        if self.leftovers && run.job.ticket.as_ref().is_some_and(|t| t.restored) {
+            // It may well not be there, and its environment may not be either: nothing to repair.
+            run.quiet = true;
+            if let Some(command) = run.prepare("actionunban", family) {
+                run.execute(&command, true);
+            }
+        }
+        Ok(())
     }
 
     /// A command for the ticket; when it fails, check, repair, and once more.

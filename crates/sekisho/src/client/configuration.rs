@@ -10,6 +10,7 @@ use sekisho_core::effect::Level;
 use sekisho_core::value::repr_str;
 
 use super::{Client, Program, say};
+use crate::check::DryRun;
 use crate::cli::{Key, Parsed};
 use crate::log::{FAIL2BAN_VERSION, LogSettings};
 use crate::paths;
@@ -98,6 +99,10 @@ impl Client {
         options.version = FAIL2BAN_VERSION;
         options.only_jail = only;
         options.overrides.clone_from(&self.settings.overrides);
+        let dry = DryRun::new();
+        let check = |_: &str, words: &Words| dry.command(words);
+        // `-d` only shows; fail2ban's shows even what it would refuse.
+        options.check = (mode == Mode::Start).then_some(&check);
         self.tell(Level::Info, || tree.describe());
         let loaded = match load(tree, &tree.dir, &options) {
             Ok(loaded) => loaded,

@@ -22,6 +22,7 @@ pub mod glob;
 pub mod journal;
 pub mod reader;
 pub mod siblings;
+pub mod stdin;
 pub mod tail;
 pub mod watch;
 

@@ -133,12 +133,12 @@ pub fn position(db: &Connection, jail: &str, path: &str) -> rusqlite::Result<Opt
     Ok(Some(Position { first_line, offset, cursor }))
 }
 
-/// The bans of a jail that have not ended by `now`.
+/// The bans of a jail that end after `since`; all that are stored, without it.
 pub fn bans(
     db: Option<&Connection>,
     jail: &str,
     pending: &Pending,
-    now: Timestamp,
+    since: Option<Timestamp>,
 ) -> rusqlite::Result<Vec<StoredBan>> {
     let mut found: BTreeMap<String, Ticket> = BTreeMap::new();
     if let Some(db) = db {
@@ -146,7 +146,8 @@ pub fn bans(
                    WHERE jail = ?1 AND (bantime <= -1 OR timeofban + bantime > ?2)
                    ORDER BY timeofban DESC LIMIT ?3";
         let mut statement = db.prepare_cached(sql)?;
-        let mut rows_found = statement.query(params![jail, now.as_secs(), ROWS_MAX])?;
+        let mut rows_found =
+            statement.query(params![jail, since.map_or(i64::MIN, Timestamp::as_secs), ROWS_MAX])?;
         while let Some(row) = rows_found.next()? {
             let ip = rows::text(row.get_ref(0)?);
             let number = |i| row.get_ref(i).map(rows::int);

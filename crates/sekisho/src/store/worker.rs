@@ -70,6 +70,8 @@ pub struct Worker {
     locked: bool,
     /// Whether the file has been open.
     opened: bool,
+    /// Whether its last user ended without closing it.
+    unclean: bool,
     /// Open the file anew before the next write: it may be another one.
     reopen: bool,
     /// The enabled jails may not be in the file.
@@ -109,6 +111,7 @@ impl Worker {
             write_at: None,
             locked: false,
             opened: false,
+            unclean: false,
             reopen: false,
             announce: false,
             failing: None,
@@ -234,7 +237,10 @@ impl Worker {
         let pending = &self.pending;
         Ok(match ask {
             Ask::Restore { jail } => {
-                Answer::Bans(queries::bans(db, jail, pending, clock::now().wall)?)
+                // After an unclean end those count too that have ended since: they may still be
+                // enforced, and have to be taken away.
+                let since = (!self.unclean).then(|| clock::now().wall);
+                Answer::Bans(queries::bans(db, jail, pending, since)?)
             }
             Ask::History { jail, id } => {
                 let jail = jail.as_deref();
@@ -264,11 +270,12 @@ impl Worker {
         self.write_at = None;
         let Some(path) = self.path.clone() else { return Ok(false) };
         self.opened = false;
+        self.unclean = false;
         match file::open(&path, &self.log) {
             Ok(opened) => {
-                let unclean = opened.unclean;
+                self.unclean = opened.unclean;
                 self.begin(opened.connection);
-                Ok(unclean)
+                Ok(self.unclean)
             }
             Err(error @ StoreError::Version { .. }) => {
                 self.path = None;

@@ -1,0 +1,63 @@
+//! Would a server take this? Commands of a configuration, tried on an engine that does nothing.
+//!
+//! `-t`, `start` and `sekisho run` ask here while the configuration is loaded, so that what a test
+//! passes is what a start accepts: regexes, date patterns, times and names are judged by the very
+//! code that will run them. Nothing is started, written or looked up.
+
+use std::cell::RefCell;
+
+use sekisho_core::command::Words;
+use sekisho_core::effect::{Effect, Event, RequestId};
+use sekisho_core::engine::{Config, Engine};
+
+use crate::clock;
+
+/// An engine whose effects go nowhere.
+pub struct DryRun(RefCell<Engine>);
+
+impl DryRun {
+    /// One that knows no jail yet.
+    pub fn new() -> DryRun {
+        DryRun(RefCell::new(Engine::new(Config { zone: clock::zone(), ..Config::default() })))
+    }
+
+    /// Tries one command of a jail; commands of a jail must come in their order. The error is what
+    /// the server would answer.
+    pub fn command(&self, words: &Words) -> Result<(), String> {
+        let mut effects = Vec::new();
+        let event = Event::Control { request: RequestId(0), words: words.clone() };
+        self.0.borrow_mut().handle(clock::now(), event, &mut effects);
+        let refused = effects.into_iter().find_map(|effect| match effect {
+            Effect::Reply { result: Err(error), .. } => Some(error.to_string()),
+            _ => None,
+        });
+        refused.map_or(Ok(()), Err)
+    }
+}
+
+impl Default for DryRun {
+    fn default() -> Self {
+        DryRun::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sekisho_core::value::Value;
+
+    #[test]
+    fn what_a_server_refuses_is_found() {
+        let dry = DryRun::new();
+        let say = |line: &str| {
+            let words = line.split(' ').map(Value::str).collect();
+            dry.command(&Words { words, origin: None })
+        };
+        assert_eq!(say("add j auto"), Ok(()));
+        assert_eq!(say("set j addfailregex ^bad<HOST>"), Ok(()));
+        assert!(say("set j addfailregex ^bad(<HOST>").is_err());
+        assert!(say("set j addfailregex ^nobody").unwrap_err().contains("No failure-id group"));
+        assert!(say("set j bantime soon").is_err());
+        assert!(say("set nobody bantime 1").is_err());
+    }
+}

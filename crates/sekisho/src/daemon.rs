@@ -1,0 +1,306 @@
+//! The server: one thread that owns the engine, and the workers around it.
+//!
+//! This file wires and dispatches; it decides nothing. The loop must never block on anything but
+//! its own queues: every effect is handed to a worker that answers with an event. Control requests
+//! and deadlines come before answers, and answers before log lines, so that a flood of lines delays
+//! neither an administrator nor an unban.
+
+use std::collections::hash_map::RandomState;
+use std::fs;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
+use sekisho_core::command::{CommandError, ErrorClass, Words};
+use sekisho_core::effect::{Answer, Ask, AskId, Effect, Event, Level, Record, RequestId, SourceOp};
+use sekisho_core::engine::{Config, Engine};
+use sekisho_core::time::Span;
+use sekisho_core::value::Value;
+
+use crate::action::{PastBansFn, Runner, ignore_command};
+use crate::client::Launch;
+use crate::control::socket::{ControlServer, SocketError};
+use crate::log::{FAIL2BAN_VERSION, Logger};
+use crate::process::{self, PidFile, Ready};
+use crate::resolve::Resolver;
+use crate::source::Sources;
+use crate::store::{Store, StoreError};
+use crate::{clock, source};
+
+/// Batches of lines that may wait; each is at most 256 KiB.
+const LINE_QUEUE: usize = 16;
+/// The request of the server's own configuration. Ids of clients count up from 1 and never get
+/// this far; those of signals are above.
+const OWN_REQUEST: RequestId = RequestId(1 << 62);
+/// How long actions that still run may take once the engine has said that all is stopped.
+const LAST_ACTIONS: Span = Span::from_secs(10);
+/// How long clients may take to read their last answers.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// Why the server could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Another server, or no way to make the socket.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// Threads or signal handlers.
+    #[error("cannot start: {0}")]
+    Io(#[from] std::io::Error),
+    /// The thread of the database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Runs the server until it is stopped; `launch.ready` is told once it can be talked to, or why it
+/// cannot. The exit code of the process: 0, or 255 where it could not start.
+pub fn run(launch: Launch) -> u8 {
+    let (logger, trouble) = Logger::start(&launch.log);
+    if let Some(trouble) = trouble {
+        report(&logger, Level::Error, format!("{trouble}; logging to standard error instead"));
+    }
+    match Server::start(&launch, logger.clone()) {
+        Ok(server) => server.run(launch.stream.unwrap_or_default(), launch.ready),
+        Err(error) => {
+            let text = error.to_string();
+            report(&logger, Level::Error, format!("Could not start server: {text}"));
+            logger.sync(LAST_ANSWERS);
+            launch.ready.report(Err(&text));
+            255
+        }
+    }
+}
+
+fn report(logger: &Logger, level: Level, text: String) {
+    logger.log(Record { level, logger: "fail2ban.server", text });
+}
+
+struct Server {
+    engine: Engine,
+    logger: Logger,
+    control: ControlServer,
+    runner: Runner,
+    store: Store,
+    sources: Sources,
+    resolver: Resolver,
+    /// Clients and signals.
+    requests: Receiver<Event>,
+    /// Outcomes and answers; at most one for each job or question under way.
+    answers: Receiver<Event>,
+    answer: Sender<Event>,
+    /// Batches of lines, bounded: a source that is read faster than we match waits.
+    lines: Receiver<Event>,
+    line: Sender<Event>,
+    out: Vec<Effect>,
+    /// Set by the engine's last effect; what it answers along with it is told at the very end, so
+    /// that who reads the answer to `stop` finds nothing running any more.
+    exit: bool,
+    last_words: Vec<(RequestId, Result<Value, CommandError>)>,
+    /// Removed at the end; found at a start, it says that the last end was none of ours.
+    pid: Option<PidFile>,
+}
+
+impl Server {
+    fn start(launch: &Launch, logger: Logger) -> Result<Server, StartError> {
+        report(&logger, Level::Info, "-".repeat(50));
+        report(&logger, Level::Info, format!("Starting Fail2ban v{FAIL2BAN_VERSION}"));
+        report(&logger, Level::Info, format!("This is sekisho {}", env!("CARGO_PKG_VERSION")));
+        let (request, requests) = unbounded();
+        let (answer, answers) = unbounded();
+        let (line, lines) = bounded(LINE_QUEUE);
+        // The socket first: it tells whether another server runs, before anything is touched.
+        let control =
+            ControlServer::start(&launch.socket, launch.force, request.clone(), logger.func())?;
+        let unclean = launch.pidfile.exists();
+        let pid = match PidFile::create(&launch.pidfile) {
+            Ok(pid) => Some(pid),
+            Err(error) => {
+                let path = launch.pidfile.display();
+                report(&logger, Level::Error, format!("Unable to create PID file {path}: {error}"));
+                None
+            }
+        };
+        process::forward_signals(request)?;
+        // No file yet: `set dbfile` names it before the first jail.
+        let store = Store::start(None, answer.clone(), logger.func())?;
+        let handle = store.handle();
+        let past_bans: PastBansFn = Arc::new(move |id, jail| handle.past_bans(id, jail));
+        let runner = Runner::start(answer.clone(), logger.func(), past_bans.clone());
+        let sources = Sources::start(line.clone(), logger.func())?;
+        let ipv6 = ipv6_allowed();
+        let resolver =
+            Resolver::start(answer.clone(), ipv6, ignore_command(logger.func(), past_bans))?;
+        let engine = Engine::new(Config {
+            zone: clock::zone(),
+            version: FAIL2BAN_VERSION.into(),
+            ipv6,
+            seed: RandomState::new().hash_one(clock::now().wall.0),
+            unclean_start: unclean,
+            ..Config::default()
+        });
+        Ok(Server {
+            engine,
+            logger,
+            control,
+            runner,
+            store,
+            sources,
+            resolver,
+            requests,
+            answers,
+            answer,
+            lines,
+            line,
+            out: Vec::new(),
+            exit: false,
+            last_words: Vec::new(),
+            pid,
+        })
+    }
+
+    fn run(mut self, stream: Vec<Words>, ready: Ready) -> u8 {
+        if !stream.is_empty() {
+            let words = stream.into_iter().map(|line| Value::List(line.words)).collect();
+            let words = vec![Value::str("server-stream"), Value::List(words)];
+            let words = Words { words, origin: None };
+            self.handle(Event::Control { request: OWN_REQUEST, words });
+        }
+        ready.report(Ok(()));
+        while !self.exit {
+            let event = self.next();
+            self.handle(event);
+        }
+        self.end();
+        0
+    }
+
+    /// The next event by rank: requests, deadlines, answers, lines.
+    fn next(&self) -> Event {
+        if let Ok(event) = self.requests.try_recv() {
+            return event;
+        }
+        let wait = self.engine.next_deadline().wait(clock::now());
+        if wait.is_some_and(|span| span.0 <= 0) {
+            return Event::Tick;
+        }
+        if let Ok(event) = self.answers.try_recv() {
+            return event;
+        }
+        // Without a deadline an hour is as good as for ever.
+        let micros = wait.map_or(3_600_000_000, |span| span.0.unsigned_abs());
+        select! {
+            recv(self.requests) -> event => event.unwrap_or(Event::Tick),
+            recv(self.answers) -> event => event.unwrap_or(Event::Tick),
+            recv(self.lines) -> event => event.unwrap_or(Event::Tick),
+            default(Duration::from_micros(micros)) => Event::Tick,
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        let mut out = std::mem::take(&mut self.out);
+        self.engine.handle(clock::now(), event, &mut out);
+        self.exit |= out.iter().any(|effect| matches!(effect, Effect::Exit));
+        for effect in out.drain(..) {
+            self.perform(effect);
+        }
+        self.out = out;
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Run(job) => self.runner.run(job),
+            Effect::Retire(action) => self.runner.retire(action),
+            Effect::Store(op) => self.store.op(op),
+            Effect::Source(op) => self.source(op),
+            Effect::Log(record) => self.logger.log(record),
+            Effect::Ask(id, ask) => self.ask(id, ask),
+            Effect::Reply { request, result } => self.reply(request, result),
+            Effect::Exit => {}
+        }
+    }
+
+    fn source(&mut self, op: SourceOp) {
+        match op {
+            SourceOp::OpenFile { source, path, .. } if path == source::stdin::PATH => {
+                source::stdin::start(source, self.line.clone());
+            }
+            op => self.sources.apply(op),
+        }
+    }
+
+    fn reply(&mut self, request: RequestId, result: Result<Value, CommandError>) {
+        if request < OWN_REQUEST {
+            if self.exit {
+                self.last_words.push((request, result));
+            } else {
+                self.control.reply(request, result);
+            }
+        } else if let Err(error) = result {
+            report(&self.logger, Level::Error, format!("NOK: {error}"));
+        }
+    }
+
+    fn ask(&mut self, id: AskId, ask: Ask) {
+        match ask {
+            Ask::Restore { .. } | Ask::History { .. } | Ask::LogPosition { .. } => {
+                self.store.ask(id, ask);
+            }
+            Ask::Setting { name, value } => {
+                let value = value.as_ref();
+                let answer = match name.as_str() {
+                    "dbfile" => self.database_file(value),
+                    "dbmaxmatches" | "dbpurgeage" if self.store.path().is_none() => Ok(Value::None),
+                    "dbmaxmatches" | "dbpurgeage" => self.store.setting(&name, value),
+                    _ => log_setting(&self.logger, &name, value),
+                };
+                let _ = self.answer.send(Event::Answer(id, Answer::Setting(answer)));
+            }
+            ask => self.resolver.ask(id, ask),
+        }
+    }
+
+    /// `dbfile`: opens it where a value is given. What its last user left behind is known then.
+    fn database_file(&mut self, value: Option<&Value>) -> Result<Value, CommandError> {
+        if let Some(value) = value {
+            self.store
+                .set_file(Some(&value.to_text()))
+                .map_err(|e| CommandError::new(ErrorClass::Exception, e.to_string()))?;
+            if self.store.was_unclean() {
+                self.engine.set_unclean_start();
+            }
+        }
+        Ok(self.store.path().map_or(Value::None, Value::str))
+    }
+
+    /// Everything has been stopped by the engine: let the workers finish, then leave no trace.
+    fn end(mut self) {
+        self.sources.stop();
+        self.runner.stop(LAST_ACTIONS);
+        self.store.stop(LAST_ACTIONS);
+        report(&self.logger, Level::Info, "Exiting Fail2ban".into());
+        self.logger.sync(LAST_ANSWERS);
+        drop(self.pid.take());
+        for (request, result) in self.last_words.drain(..) {
+            self.control.reply(request, result);
+        }
+        self.control.close(LAST_ANSWERS);
+    }
+}
+
+/// `loglevel`, `logtarget`, `syslogsocket`, `flushlogs`, and `thread`, which only has to be kept.
+fn log_setting(logger: &Logger, name: &str, value: Option<&Value>) -> Result<Value, CommandError> {
+    match (name, value) {
+        ("flushlogs", _) => Ok(Value::str(logger.flush())),
+        ("thread", value) => Ok(value.cloned().unwrap_or(Value::Dict(Vec::new()))),
+        (name, Some(value)) => logger.set(name, value),
+        (name, None) => logger.get(name).ok_or_else(|| {
+            CommandError::new(ErrorClass::Exception, format!("there is no setting {name}"))
+        }),
+    }
+}
+
+/// What `allowipv6 = auto` means here: whether the kernel has IPv6 switched on.
+fn ipv6_allowed() -> bool {
+    fs::read_to_string("/proc/sys/net/ipv6/conf/all/disable_ipv6")
+        .is_ok_and(|text| text.trim() == "0")
+}

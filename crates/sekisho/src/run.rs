@@ -1,0 +1,311 @@
+//! `sekisho run`: guards this machine with nothing configured.
+//!
+//! Decides which configuration is in force, which jails have something to watch, and which firewall
+//! there is; says so in plain words, together with how to let an address in again; then runs the
+//! server in the foreground. Without root it watches and reports. Must never start beside a fail2ban
+//! that is running, and never enforce anything without saying what enforces it.
+
+mod machine;
+
+use std::path::{Path, PathBuf};
+
+use sekisho_config::jail::JailSummary;
+use sekisho_config::load::{LoadOptions, Loaded, load};
+use sekisho_config::notice::Notice;
+use sekisho_core::command::{Origin, Words};
+use sekisho_core::value::Value;
+
+use crate::check::DryRun;
+use crate::client::Launch;
+use crate::log::LogSettings;
+use crate::process::{self, Ready};
+use crate::source::stdin;
+use crate::tree::{self, Tree};
+use crate::{daemon, paths};
+use machine::Machine;
+
+const USAGE: &str = "\
+Usage: sekisho run [-c DIR] [--log FILE]... [-]
+
+Guards this machine: bans whoever attacks its mail, SSH or web server.
+Without options it uses /etc/fail2ban if that exists, else /etc/sekisho laid
+over the built-in configuration, else the built-in configuration alone.
+
+  -c, --conf DIR    use the configuration in DIR
+      --log FILE    watch FILE with every jail of the configuration (repeatable)
+  -                 watch standard input the same way
+  -s, --socket PATH control socket
+  -h, --help        this text
+
+Without root it watches and reports, and bans nobody.
+";
+
+/// What the command line asks for.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Wish {
+    conf: Option<String>,
+    logs: Vec<String>,
+    socket: Option<String>,
+}
+
+/// Runs it; `args` are those behind `run`. The exit code.
+pub fn main(args: &[String]) -> u8 {
+    let wish = match parse(args) {
+        Ok(Some(wish)) => wish,
+        Ok(None) => {
+            print!("{USAGE}");
+            return 0;
+        }
+        Err(text) => {
+            eprintln!("sekisho run: {text}\n\n{USAGE}");
+            return 255;
+        }
+    };
+    match prepare(&wish, &Machine::look()) {
+        Ok(plan) => {
+            plan.lines.iter().for_each(|line| println!("{line}"));
+            process::private("sekisho");
+            daemon::run(plan.launch)
+        }
+        Err(text) => {
+            eprintln!("sekisho run: {text}");
+            255
+        }
+    }
+}
+
+fn parse(args: &[String]) -> Result<Option<Wish>, String> {
+    let mut wish = Wish::default();
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        let (name, inline) = match arg.split_once('=') {
+            Some((name, value)) if name.starts_with("--") => (name, Some(value.to_owned())),
+            _ => (arg.as_str(), None),
+        };
+        let mut value = |what: &str| {
+            inline.clone().or_else(|| args.next().cloned()).ok_or(format!("{name} needs {what}"))
+        };
+        match name {
+            "-h" | "--help" => return Ok(None),
+            "-c" | "--conf" => wish.conf = Some(value("a folder")?),
+            "--log" => wish.logs.push(value("a file")?),
+            "-s" | "--socket" => wish.socket = Some(value("a path")?),
+            "-" => wish.logs.push(stdin::PATH.to_owned()),
+            other => return Err(format!("what is '{other}'?")),
+        }
+    }
+    Ok(Some(wish))
+}
+
+/// What will be run, and what is said about it.
+struct Plan {
+    launch: Launch,
+    lines: Vec<String>,
+}
+
+fn prepare(wish: &Wish, machine: &Machine) -> Result<Plan, String> {
+    let tree = Tree::sekisho(wish.conf.as_deref());
+    let auto = |jail: &JailSummary| !wish.logs.is_empty() || machine.has_something_for(jail);
+    let dry = DryRun::new();
+    let check = |_: &str, words: &Words| dry.command(words);
+    let options = LoadOptions { auto: Some(&auto), check: Some(&check), ..tree.options() };
+    let loaded = load(&tree, &tree.dir, &options).map_err(|fatal| match &wish.conf {
+        Some(_) => format!("{fatal}\n-c names the folder that holds jail.conf"),
+        None => fatal.to_string(),
+    })?;
+    if loaded.jails.is_empty() {
+        return Err(nothing_to_guard(&tree, &loaded, machine));
+    }
+    let places = Places::choose(wish, &loaded, machine)?;
+    let mut lines = describe(&tree, &loaded, machine, wish);
+    let log = LogSettings {
+        level: loaded.server.loglevel.clone(),
+        target: if machine.root { loaded.server.logtarget.clone() } else { "STDOUT".into() },
+        syslog_socket: loaded.server.syslogsocket.clone(),
+    };
+    lines.push(format!("Log: {}", log.target));
+    lines.push(places.unban_hint(machine));
+    let mut stream = loaded.stream;
+    if !wish.logs.is_empty() {
+        stream = watch_only(stream, &wish.logs);
+    }
+    if !machine.root {
+        stream = report_only(stream, &places.dbfile);
+    }
+    let launch = Launch {
+        socket: places.socket,
+        pidfile: places.pidfile,
+        force: false,
+        log,
+        stream: Some(stream),
+        ready: Ready::Silent,
+    };
+    Ok(Plan { launch, lines })
+}
+
+/// Where settings of the administrator's own go.
+fn own_settings(tree: &Tree) -> String {
+    let dir = if tree.dir == tree::EMBEDDED { tree::OWN } else { &tree.dir };
+    format!("{dir}/jail.local")
+}
+
+fn nothing_to_guard(tree: &Tree, loaded: &Loaded, machine: &Machine) -> String {
+    let mut text = format!("{}: there is nothing to guard.", tree.describe());
+    for jail in &loaded.broken {
+        text += &format!("\n  {}: {}", jail.name, located(&jail.reason, jail.origin.as_ref()));
+    }
+    for jail in &loaded.idle {
+        text += &format!("\n  {}: {}", jail.name, machine.what_is_missing(jail));
+    }
+    text + &format!(
+        "\nSwitch a jail on in {} (`[sshd]`, `enabled = true`), or name a log: sekisho run --log FILE",
+        own_settings(tree)
+    )
+}
+
+fn located(text: &str, origin: Option<&Origin>) -> String {
+    origin.map_or_else(|| text.to_owned(), |origin| format!("{origin}: {text}"))
+}
+
+/// What an administrator wants to know before the first attack.
+fn describe(tree: &Tree, loaded: &Loaded, machine: &Machine, wish: &Wish) -> Vec<String> {
+    let mut lines = vec![format!("sekisho {}. {}.", env!("CARGO_PKG_VERSION"), tree.describe())];
+    lines.extend(loaded.notices.iter().map(Notice::located).map(|text| format!("note: {text}")));
+    lines.push("Watching:".into());
+    for jail in &loaded.jails {
+        lines.push(format!("  {:<18} {}", jail.name, watched(jail, &wish.logs)));
+    }
+    for jail in &loaded.broken {
+        let reason = located(&jail.reason, jail.origin.as_ref());
+        lines.push(format!("  {:<18} BROKEN, does not guard: {reason}", jail.name));
+    }
+    for jail in &loaded.idle {
+        lines.push(format!("  {:<18} off: {}", jail.name, machine.what_is_missing(jail)));
+    }
+    lines.push(match (machine.root, enforcers(loaded)) {
+        (false, _) => "Not root: attacks are reported, nobody is banned.".into(),
+        (true, used) if used.is_empty() => "No action is configured: nobody is banned.".into(),
+        (true, used) => format!("Banning with: {}.{}", used.join(", "), machine.firewall_hint()),
+    });
+    lines
+}
+
+fn watched(jail: &JailSummary, logs: &[String]) -> String {
+    if !logs.is_empty() {
+        return logs.join(", ");
+    }
+    if jail.backend.starts_with("systemd") {
+        let groups: Vec<String> = jail.journalmatch.iter().map(|group| group.join(" ")).collect();
+        return format!("the journal ({})", groups.join(" | "));
+    }
+    let paths: Vec<&str> = jail.logpaths.iter().map(|log| log.path.as_str()).collect();
+    if paths.is_empty() { "nothing".into() } else { paths.join(", ") }
+}
+
+/// Names of the actions in use, each once.
+fn enforcers(loaded: &Loaded) -> Vec<&str> {
+    let mut names: Vec<&str> =
+        loaded.jails.iter().flat_map(|jail| jail.actions.iter().map(String::as_str)).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// Replaces what the jails watch by `logs`.
+fn watch_only(stream: Vec<Words>, logs: &[String]) -> Vec<Words> {
+    let mut out = Vec::with_capacity(stream.len() + logs.len());
+    for mut words in stream {
+        let texts: Vec<&str> = words.words.iter().map(|w| w.as_str().unwrap_or("")).collect();
+        match texts.as_slice() {
+            ["set", _, "addlogpath" | "addjournalmatch", ..] => continue,
+            ["add", _, _] => {
+                if let Some(backend) = words.words.get_mut(2) {
+                    *backend = Value::str("auto");
+                }
+            }
+            ["start", jail] => {
+                for log in logs {
+                    let set = ["set", *jail, "addlogpath", log, "head"].map(Value::str);
+                    out.push(Words { words: set.to_vec(), origin: None });
+                }
+            }
+            _ => {}
+        }
+        out.push(words);
+    }
+    out
+}
+
+/// Leaves out everything that would change the machine.
+fn report_only(stream: Vec<Words>, dbfile: &Path) -> Vec<Words> {
+    let is_action = |words: &Words| {
+        let at = |i: usize| words.words.get(i).and_then(Value::as_str);
+        matches!((at(0), at(2)), (Some("set" | "multi-set"), Some("addaction" | "action")))
+    };
+    let mut out: Vec<Words> = stream.into_iter().filter(|words| !is_action(words)).collect();
+    for words in &mut out {
+        if let [set, name, value] = words.words.as_mut_slice()
+            && set.as_str() == Some("set")
+        {
+            match name.as_str() {
+                Some("dbfile") => *value = Value::str(dbfile.to_string_lossy()),
+                Some("logtarget") => *value = Value::str("STDOUT"),
+                _ => {}
+            }
+        }
+    }
+    out
+}
+
+/// Files of the running server.
+struct Places {
+    socket: PathBuf,
+    pidfile: PathBuf,
+    dbfile: PathBuf,
+}
+
+impl Places {
+    fn choose(wish: &Wish, loaded: &Loaded, machine: &Machine) -> Result<Places, String> {
+        let mut places = if machine.root {
+            Places {
+                socket: loaded.server.socket.clone().into(),
+                pidfile: loaded.server.pidfile.clone().into(),
+                dbfile: loaded.server.dbfile.clone().into(),
+            }
+        } else {
+            let none = "neither XDG_RUNTIME_DIR, XDG_STATE_HOME nor HOME is set: \
+                        there is no folder for socket and state";
+            Places {
+                socket: paths::user_socket().ok_or(none)?,
+                pidfile: paths::user_pidfile().ok_or(none)?,
+                dbfile: paths::user_database().ok_or(none)?,
+            }
+        };
+        if let Some(socket) = &wish.socket {
+            places.pidfile = PathBuf::from(format!("{socket}.pid"));
+            places.socket = socket.into();
+        }
+        if std::os::unix::net::UnixStream::connect(&places.socket).is_ok() {
+            return Err(format!(
+                "a fail2ban or sekisho server already runs on {}; stop it first \
+                 (`systemctl stop fail2ban`, or `sekisho stop`)",
+                places.socket.display()
+            ));
+        }
+        if !machine.root {
+            for file in [&places.socket, &places.dbfile] {
+                machine::private_folder(file.parent().unwrap_or(Path::new("/")))?;
+            }
+        }
+        Ok(places)
+    }
+
+    fn unban_hint(&self, machine: &Machine) -> String {
+        let named = !machine.root && paths::user_socket().as_ref() != Some(&self.socket);
+        let socket = if named { format!(" -s {}", self.socket.display()) } else { String::new() };
+        format!(
+            "To let an address in again: sekisho{socket} unban ADDRESS; \
+             who is out: sekisho{socket} banned"
+        )
+    }
+}
