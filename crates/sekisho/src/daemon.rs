@@ -34,7 +34,7 @@ const LINE_QUEUE: usize = 16;
 /// this far; those of signals are above.
 const OWN_REQUEST: RequestId = RequestId(1 << 62);
 /// How long actions that still run may take once the engine has said that all is stopped.
-const LAST_ACTIONS: Span = Span::from_secs(10);
+const LAST_ACTIONS: Span = Span::from_secs(5);
 /// How long clients may take to read their last answers.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 

@@ -15,6 +15,8 @@ use crate::id::Id;
 use crate::ticket::{BanTime, Ticket};
 use crate::time::{Monotonic, Span, Timestamp};
 
+/// How long a stop waits for notifications.
+const NOTIFY_STOP: Span = Span::from_secs(5);
 /// Most unanswered jobs of an action before retries and re-bans wait for their turn.
 const MAX_IN_FLIGHT: usize = 64;
 /// Most bans of one jail.
@@ -476,6 +478,7 @@ impl Jail {
             return;
         }
         self.phase = Phase::Stopping;
+        self.stop_by = Some(desk.now.mono.plus(NOTIFY_STOP));
         self.flush(desk, "Repeal Ban", None);
         for action in &mut self.actions {
             action.start_at = None;
@@ -545,9 +548,31 @@ impl Jail {
         }
     }
 
+    /// A stop does not wait longer for notifications, of which one may hang on a mail or whois
+    /// server: what they still have to do is left to the runner.
+    fn leave_notifications(&mut self, desk: &mut Desk) {
+        let late: Vec<(ActionId, Life)> = self
+            .actions
+            .iter()
+            .chain(&self.leaving)
+            .filter(|a| !a.enforces && matches!(a.life, Life::Lifting | Life::Stopping))
+            .map(|a| (a.id, a.life))
+            .collect();
+        for (id, life) in late {
+            if life == Life::Lifting {
+                self.run(desk, id, JobKind::Stop, ActionOp::Stop, None);
+            }
+            self.retire(desk, id);
+        }
+    }
+
     /// What is due for the actions: starts, stops, retries.
     pub fn tick_actions(&mut self, desk: &mut Desk) {
         let mono = desk.now.mono;
+        if self.stop_by.is_some_and(|at| at <= mono) {
+            self.stop_by = None;
+            self.leave_notifications(desk);
+        }
         let gone: Vec<ActionId> =
             self.leaving.iter().filter(|a| a.life == Life::Gone).map(|a| a.id).collect();
         self.leaving.retain(|a| a.life != Life::Gone || a.in_flight > 0);

@@ -241,6 +241,8 @@ pub(super) struct Jail {
     pub name: Arc<str>,
     pub spec: JailSpec,
     pub phase: Phase,
+    /// Until when a stop waits for notifications.
+    pub stop_by: Option<Monotonic>,
     pub idle: bool,
     pub fails: FailManager,
     pub bans: BanManager<Enforcement>,
@@ -268,6 +270,7 @@ impl Jail {
             name,
             spec,
             phase: Phase::Added,
+            stop_by: None,
             idle: false,
             fails: FailManager::default(),
             bans: BanManager::default(),
@@ -385,7 +388,8 @@ impl Jail {
     pub fn next_mono(&self) -> Option<Monotonic> {
         let mut next = match self.phase {
             Phase::Added | Phase::Running => self.next_clean,
-            Phase::Waiting(_) | Phase::Stopping => None,
+            Phase::Stopping => self.stop_by,
+            Phase::Waiting(_) => None,
         };
         let mut take = |at: Option<Monotonic>| {
             if let Some(at) = at {
