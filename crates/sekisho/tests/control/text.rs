@@ -135,7 +135,7 @@ for _ in range(100):
     values.append(['multi-set', 'j', 'addfailregex', [text(random.randrange(80)) for _ in range(random.randrange(1, 20))]])
     values.append(['set', 'j', 'action', 'a', 'actionban', text(random.randrange(150))])
 for value in values:
-    print(pickle.dumps(value).hex(), repr(pprint.pformat(value, width=1000)), sep='\\t')
+    print(pickle.dumps(value).hex(), repr(pprint.pformat(value, width=1000, indent=2)), sep='\\t')
 ";
     let output = oracle::python(script, &[], "");
     assert!(output.lines().count() > 200);
