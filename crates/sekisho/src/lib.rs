@@ -35,6 +35,6 @@ pub fn run_as(own: &str) -> std::process::ExitCode {
     let mut args = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned());
     let name = args.next().unwrap_or_else(|| own.to_owned());
     let args: Vec<String> = args.collect();
-    let parts = programs::Parts { daemon: daemon::run, run: run::main, regex: |_| 255 };
+    let parts = programs::Parts { daemon: daemon::run, run: run::main, regex: regex_tool::main };
     programs::main(own, &name, &args, parts).into()
 }
