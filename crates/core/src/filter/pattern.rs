@@ -77,6 +77,11 @@ impl Pattern {
         self.names.iter().any(|(_, n)| n == name)
     }
 
+    /// Whether it might match `text` or a part of it; a quick no for nearly all lines.
+    pub fn might_match(&self, text: &str) -> bool {
+        self.prefilter.admits_part(text)
+    }
+
     /// Searches `text` from its start.
     pub fn search(&self, text: &str) -> Result<Option<Captures>, MatchError> {
         if !self.prefilter.admits(text) {
