@@ -5,7 +5,7 @@
 //! server in the foreground. Without root it watches and reports. Must never start beside a fail2ban
 //! that is running, and never enforce anything without saying what enforces it.
 
-mod machine;
+pub(crate) mod machine;
 
 use std::path::{Path, PathBuf};
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use sekisho_config::jail::JailSummary;
 use sekisho_config::load::{FatalError, Loaded, Mode, load};
 use sekisho_config::reader::Base;
 use sekisho_config::server;
@@ -14,6 +15,7 @@ use crate::check::DryRun;
 use crate::cli::{Key, Parsed};
 use crate::log::{FAIL2BAN_VERSION, LogSettings};
 use crate::paths;
+use crate::run::machine::Machine;
 use crate::tree::Tree;
 
 /// Where the server is and how it logs: `fail2ban.conf`, under what the command line says.
@@ -103,6 +105,10 @@ impl Client {
         let check = |_: &str, words: &Words| dry.command(words);
         // `-d` only shows; fail2ban's shows even what it would refuse.
         options.check = (mode == Mode::Start).then_some(&check);
+        // `enabled = auto` is a word of ours: under fail2ban's names it means what it means there.
+        let machine = (self.program == Program::Sekisho).then(Machine::look);
+        let auto = |jail: &JailSummary| machine.as_ref().is_some_and(|m| m.has_something_for(jail));
+        options.auto = machine.as_ref().map(|_| &auto as &dyn Fn(&JailSummary) -> bool);
         self.tell(Level::Info, || tree.describe());
         let loaded = match load(tree, &tree.dir, &options) {
             Ok(loaded) => loaded,

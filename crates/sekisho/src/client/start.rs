@@ -11,9 +11,10 @@ use sekisho_core::effect::Level;
 use sekisho_core::value::Value;
 
 use super::configuration::Stream;
-use super::{Client, Link, LinkError, print, say};
+use super::{Client, Link, LinkError, Program, print, say};
 use crate::cli::{self, Key};
 use crate::log::LogSettings;
+use crate::paths;
 use crate::process::{self, Ready};
 
 /// How long a server that listens may take to answer before it counts as hung.
@@ -186,6 +187,14 @@ impl Client {
             }
         };
         let only = (jail != "--all").then_some(jail);
+        if self.program == Program::Sekisho && !paths::is_root() {
+            // Such a server watches and reports; the configuration would make it act.
+            say(
+                Level::Error,
+                "Without root there is no reload: end `sekisho run` and start it again",
+            );
+            return false;
+        }
         if self.ask(&Value::strs(["ping"]), None).is_err() {
             say(Level::Error, "Could not find server");
             return false;
