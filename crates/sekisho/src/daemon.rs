@@ -122,7 +122,8 @@ impl Server {
         };
         process::forward_signals(request)?;
         // No file yet: `set dbfile` names it before the first jail.
-        let store = Store::start(None, answer.clone(), logger.func())?;
+        let mut store = Store::start(None, answer.clone(), logger.func())?;
+        store.note_bans(&launch.pidfile.with_extension("bans"));
         let handle = store.handle();
         let past_bans: PastBansFn = Arc::new(move |id, jail| handle.past_bans(id, jail));
         let runner = Runner::start(answer.clone(), logger.func(), past_bans.clone());

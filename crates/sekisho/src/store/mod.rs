@@ -5,11 +5,13 @@
 //! in the path of a ban waits for them. Losing the file loses memory, never protection.
 
 mod file;
+mod notes;
 mod pending;
 mod queries;
 mod rows;
 mod worker;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -24,6 +26,7 @@ use sekisho_core::id::Id;
 use sekisho_core::time::Span;
 use sekisho_core::value::Value;
 
+use self::notes::Notes;
 use self::queries::Limits;
 use self::worker::{Message, Worker};
 use crate::LogFn;
@@ -105,6 +108,7 @@ pub struct Store {
     log: LogFn,
     path: Option<String>,
     unclean: bool,
+    notes: Option<Arc<Notes>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -147,10 +151,28 @@ impl Store {
             .spawn(move || worker.run())
             .map_err(|error| StoreError::Thread(format!("could not be started: {error}")))?;
         let thread = Some(thread);
-        let mut store =
-            Store { messages, events, settings, log, path: None, unclean: false, thread };
+        let mut store = Store {
+            messages,
+            events,
+            settings,
+            log,
+            path: None,
+            unclean: false,
+            notes: None,
+            thread,
+        };
         store.set_file(path)?;
         Ok(store)
+    }
+
+    /// Notes bans in `path`, a file in memory, until they are in the database: a killed process
+    /// loses none. What an earlier one noted is written to the file that is opened next.
+    pub fn note_bans(&mut self, path: &Path) {
+        let (notes, earlier) = Notes::open(path);
+        let notes = Arc::new(notes);
+        if self.messages.try_send(Message::Notes(Arc::clone(&notes), earlier)).is_ok() {
+            self.notes = Some(notes);
+        }
     }
 
     /// Closes the file in use and opens another.
@@ -187,6 +209,9 @@ impl Store {
 
     /// Writes something, soon.
     pub fn op(&self, op: StoreOp) {
+        if let Some(notes) = self.notes.as_ref().filter(|_| self.path.is_some()) {
+            notes.add(&op);
+        }
         if self.messages.try_send(Message::Op(op)).is_ok() {
             self.settings.overflowed.store(false, Ordering::Relaxed);
         } else if !self.settings.overflowed.swap(true, Ordering::Relaxed)

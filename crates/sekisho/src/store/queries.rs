@@ -133,6 +133,13 @@ pub fn position(db: &Connection, jail: &str, path: &str) -> rusqlite::Result<Opt
     Ok(Some(Position { first_line, offset, cursor }))
 }
 
+/// Whether this very ban has been written.
+pub fn has_ban(db: Option<&Connection>, jail: &str, ticket: &Ticket) -> rusqlite::Result<bool> {
+    let Some(db) = db else { return Ok(false) };
+    let sql = "SELECT 1 FROM bans WHERE jail = ?1 AND ip = ?2 AND timeofban = ?3";
+    db.prepare_cached(sql)?.exists(params![jail, ticket.id.to_string(), ticket.time.as_secs()])
+}
+
 /// The bans of a jail that end after `since`; all that are stored, without it.
 pub fn bans(
     db: Option<&Connection>,

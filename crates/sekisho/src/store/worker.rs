@@ -16,6 +16,7 @@ use sekisho_core::id::Id;
 use sekisho_core::time::{Monotonic, Span};
 
 use super::file::{self, say};
+use super::notes::{self, Notes};
 use super::pending::Pending;
 use super::{Settings, StoreError, queries};
 use crate::{LogFn, clock};
@@ -47,6 +48,8 @@ pub enum Message {
     PastBans { id: Id, jail: Option<String>, reply: Sender<Option<PastBans>> },
     /// Use another file, or none.
     SetFile { path: Option<String>, reply: Sender<Result<bool, StoreError>> },
+    /// Note bans here; what an earlier process noted is written to the next file that is opened.
+    Notes(Arc<Notes>, Vec<StoreOp>),
     /// Write what waits, at most this long, and end.
     Stop(Span),
 }
@@ -79,6 +82,12 @@ pub struct Worker {
     /// Since when writing has failed.
     failing: Option<Monotonic>,
     told: bool,
+    /// Where bans are noted until they are written.
+    notes: Option<Arc<Notes>>,
+    /// What an earlier process noted.
+    earlier: Vec<StoreOp>,
+    /// How many changes have arrived that are noted.
+    taken: u64,
 }
 
 enum Trouble {
@@ -116,6 +125,9 @@ impl Worker {
             announce: false,
             failing: None,
             told: false,
+            notes: None,
+            earlier: Vec::new(),
+            taken: 0,
         }
     }
 
@@ -156,6 +168,10 @@ impl Worker {
                 // Whoever asked may have lost patience.
                 let _ = reply.send(found.unwrap_or_default());
             }
+            Message::Notes(notes, earlier) => {
+                self.notes = Some(notes);
+                self.earlier = earlier;
+            }
             Message::SetFile { path, reply } => {
                 let _ = reply.send(self.set_file(path));
             }
@@ -176,6 +192,7 @@ impl Worker {
         if self.path.is_none() {
             return;
         }
+        self.taken += u64::from(notes::counts(&op));
         if self.pending.push(op) {
             let text = "Too many changes wait for the database: the oldest are given up";
             say(&self.log, Level::Error, text.to_owned());
@@ -275,6 +292,7 @@ impl Worker {
             Ok(opened) => {
                 self.unclean = opened.unclean;
                 self.begin(opened.connection);
+                self.catch_up();
                 Ok(self.unclean)
             }
             Err(error @ StoreError::Version { .. }) => {
@@ -285,6 +303,22 @@ impl Worker {
                 // Not fatal: bans go on, and the file is tried again.
                 self.failed(unopened(error));
                 Ok(false)
+            }
+        }
+    }
+
+    /// Takes up what an earlier process noted and did not write.
+    fn catch_up(&mut self) {
+        for op in std::mem::take(&mut self.earlier) {
+            let written = match &op {
+                StoreOp::AddBan { jail, ticket } => {
+                    queries::has_ban(self.db.as_ref(), jail, ticket).unwrap_or(false)
+                }
+                _ => false,
+            };
+            if !written {
+                self.pending.push(op);
+                self.write_at = Some(clock::now().mono);
             }
         }
     }
@@ -314,6 +348,8 @@ impl Worker {
             Ok(()) => {
                 if !self.pending.is_empty() {
                     self.write_at = Some(clock::now().mono);
+                } else if let Some(notes) = &self.notes {
+                    notes.settle(self.taken);
                 }
                 if self.failing.take().is_some() && std::mem::take(&mut self.told) {
                     say(&self.log, Level::Notice, "The database can be written again".to_owned());
