@@ -123,6 +123,14 @@ fn what_is_fatal() {
 }
 
 #[test]
+fn a_missing_server_file_is_no_obstacle() {
+    let loaded = load_map(&[("jail.conf", "[a]\nenabled = 1")], &LoadOptions::default()).unwrap();
+    assert_eq!(jails(&loaded), "['add', 'a', 'auto']\n['start', 'a']\n");
+    assert!(dump(&loaded.stream).contains("['set', 'loglevel', 'INFO']"));
+    assert!(loaded.notices.iter().any(|n| n.text.contains("fail2ban")), "{:?}", loaded.notices);
+}
+
+#[test]
 fn one_jail_alone() {
     let files = [("jail.conf", "[a]\nenabled = 1\n[b]\nmaxretry = 3")];
     let options = LoadOptions { only_jail: Some("b"), ..LoadOptions::default() };

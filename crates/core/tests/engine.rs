@@ -270,6 +270,26 @@ fn stop_takes_back_what_it_banned_and_keeps_the_rows() {
 }
 
 #[test]
+fn a_stop_does_not_wait_for_mail_for_ever() {
+    let mut lab = started(&[]);
+    lab.send(words("set j banip 192.0.2.1"));
+    lab.finish(Ok(()));
+    assert_eq!(lab.jobs_text(), ["mail Ban 192.0.2.1"]);
+    lab.send(words("stop"));
+    // The mail hangs; what enforces is taken back meanwhile.
+    while let Some(at) = lab.jobs_text().iter().position(|job| job.starts_with("fw")) {
+        lab.jobs.rotate_left(at);
+        lab.finish(Ok(()));
+    }
+    assert_eq!(lab.ran()[1..], ["fw Unban 192.0.2.1", "fw Stop "]);
+    lab.pass(Span::from_millis(4_999));
+    assert!(lab.open_reply() && !lab.exited);
+    lab.pass(Span::from_millis(1));
+    assert_eq!(lab.last_reply(), Ok(Value::None));
+    assert!(lab.exited);
+}
+
+#[test]
 fn reload_acts_on_differences_only() {
     let mut lab = started(&[("bantime", "1h"), ("maxlines", "5"), ("ignoreself", "no")]);
     lab.send(words("set j banip 192.0.2.1"));

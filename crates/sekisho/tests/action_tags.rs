@@ -83,6 +83,23 @@ fn look_ups_are_asked_only_when_needed() {
     assert_eq!(got.args(), ["a;b"]);
 }
 
+#[test]
+fn long_values_fit_the_command_line() {
+    for (length, in_script, as_parameter) in
+        [(4096, 4096, 0), (4097, 0, 4097), (120 << 10, 0, 120 << 10), (1 << 20, 0, 120 << 10)]
+    {
+        let t = ticket("1.2.3.4", vec![MatchedLine::Whole("x".repeat(length))], &[], false);
+        let inv = prepare_text("printf %s \"<matches>\" | wc -c", RunFamily::Any)
+            .fill(&facts(Some(&t)), &mut NoLookUp);
+        let xs = inv.script().bytes().filter(|b| *b == b'x').count();
+        assert_eq!((xs, inv.args().concat().len()), (in_script, as_parameter), "{length}");
+        let out =
+            Command::new("/bin/sh").arg("-c").arg(inv.script()).args(inv.args()).output().unwrap();
+        let received = String::from_utf8_lossy(&out.stdout).trim().to_owned();
+        assert_eq!(received, (in_script + as_parameter).to_string());
+    }
+}
+
 /// Words of templates, all separated by characters that cannot continue a variable's name.
 const WORDS: &[&str] = &[
     "<ip>",

@@ -19,7 +19,7 @@ pub struct Lab {
     pub rows: Vec<StoredBan>,
     pub exited: bool,
     pub closed: Vec<SourceId>,
-    jobs: VecDeque<Job>,
+    pub jobs: VecDeque<Job>,
     ran: Vec<String>,
     asks: VecDeque<(AskId, Ask)>,
     logs: Vec<String>,

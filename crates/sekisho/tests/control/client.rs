@@ -181,6 +181,22 @@ fn a_server_starts_in_the_background_and_stops() {
 }
 
 #[test]
+fn a_restart_reads_the_configuration_first() {
+    let site = Site::new();
+    assert_eq!(site.ours("client", &["start"], "").code, Some(0));
+    let pid = std::fs::read_to_string(site.path("s.pid")).unwrap();
+    site.write("conf/jail.conf", "[j1]\nno value\n");
+    for command in ["restart", "reload"] {
+        let ran = site.ours("client", &[command], "");
+        assert_eq!((ran.code, ran.out.as_str()), (Some(255), ""), "{command}");
+        assert!(ran.err.contains("DIR/conf/jail.conf:2: "), "{command}: {}", ran.err);
+    }
+    assert_eq!(site.ours("client", &["ping"], "").code, Some(0));
+    assert_eq!(std::fs::read_to_string(site.path("s.pid")).unwrap(), pid);
+    assert_eq!(site.ours("client", &["stop"], "").code, Some(0));
+}
+
+#[test]
 fn a_descriptor_of_the_caller_is_not_kept() {
     let site = Site::new();
     let options = site.options().join(" ");
