@@ -92,6 +92,11 @@ struct Server {
     lines: Receiver<Event>,
     line: Sender<Event>,
     out: Vec<Effect>,
+    /// Questions and jobs that are not answered yet.
+    open: usize,
+    /// The stop at the end of standard input: it waits until all that was read has been judged, for
+    /// a question (is this one of our own addresses?) may be between a line and its ban.
+    last: Option<Event>,
     /// Set by the engine's last effect; what it answers along with it is told at the very end, so
     /// that who reads the answer to `stop` finds nothing running any more.
     exit: bool,
@@ -153,6 +158,8 @@ impl Server {
             lines,
             line,
             out: Vec::new(),
+            open: 0,
+            last: None,
             exit: false,
             last_words: Vec::new(),
             pid,
@@ -168,15 +175,25 @@ impl Server {
         }
         ready.report(Ok(()));
         while !self.exit {
-            let event = self.next();
-            self.handle(event);
+            match self.next() {
+                Event::Control { request: source::stdin::END, words } if self.last.is_none() => {
+                    let request = process::SIGNAL_STOP;
+                    self.last = Some(Event::Control { request, words });
+                }
+                event => self.handle(event),
+            }
         }
         self.end();
         0
     }
 
     /// The next event by rank: requests, deadlines, answers, lines.
-    fn next(&self) -> Event {
+    fn next(&mut self) -> Event {
+        if self.open == 0
+            && let Some(stop) = self.last.take()
+        {
+            return stop;
+        }
         if let Ok(event) = self.requests.try_recv() {
             return event;
         }
@@ -198,6 +215,9 @@ impl Server {
     }
 
     fn handle(&mut self, event: Event) {
+        if matches!(event, Event::Answer(..) | Event::Outcome(..)) {
+            self.open = self.open.saturating_sub(1);
+        }
         let mut out = std::mem::take(&mut self.out);
         self.engine.handle(clock::now(), event, &mut out);
         self.exit |= out.iter().any(|effect| matches!(effect, Effect::Exit));
@@ -209,12 +229,18 @@ impl Server {
 
     fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Run(job) => self.runner.run(job),
+            Effect::Run(job) => {
+                self.open = self.open.saturating_add(1);
+                self.runner.run(job);
+            }
             Effect::Retire(action) => self.runner.retire(action),
             Effect::Store(op) => self.store.op(op),
             Effect::Source(op) => self.source(op),
             Effect::Log(record) => self.logger.log(record),
-            Effect::Ask(id, ask) => self.ask(id, ask),
+            Effect::Ask(id, ask) => {
+                self.open = self.open.saturating_add(1);
+                self.ask(id, ask);
+            }
             Effect::Reply { request, result } => self.reply(request, result),
             Effect::Exit => {}
         }

@@ -25,8 +25,6 @@ pub use sink::Target;
 
 /// Records that may wait; some seconds of a heavy attack.
 const QUEUE: usize = 16_384;
-/// How long a caller waits for room before its record is dropped.
-const PATIENCE: Duration = Duration::from_millis(100);
 /// The version that fail2ban's tools read.
 pub const FAIL2BAN_VERSION: &str = "1.1.1";
 
@@ -116,16 +114,14 @@ impl Logger {
         (logger, problem)
     }
 
-    /// Writes a record, if its level is wanted. Waits briefly at most.
+    /// Writes a record, if its level is wanted. Never waits, because bans are ordered by the same
+    /// thread: where there is no room, the record is dropped and counted.
     pub fn log(&self, record: Record) {
         if !self.wants(record.level) {
             return;
         }
         let message = Message::Record(crate::clock::now().wall, record);
-        // Once lines are being lost nobody waits any more, until there is room again.
-        let patience =
-            if self.shared.lost.load(Ordering::Relaxed) > 0 { Duration::ZERO } else { PATIENCE };
-        if self.shared.queue.send_timeout(message, patience).is_err() {
+        if self.shared.queue.try_send(message).is_err() {
             self.shared.lost.fetch_add(1, Ordering::Relaxed);
         }
     }

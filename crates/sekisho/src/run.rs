@@ -91,7 +91,7 @@ fn parse(args: &[String]) -> Result<Option<Wish>, String> {
             "--log" => wish.logs.push(value("a file")?),
             "-s" | "--socket" => wish.socket = Some(value("a path")?),
             "-" => wish.logs.push(stdin::PATH.to_owned()),
-            other => return Err(format!("what is '{other}'?")),
+            other => return Err(format!("there is no option '{other}'")),
         }
     }
     Ok(Some(wish))
@@ -110,7 +110,11 @@ fn prepare(wish: &Wish, machine: &Machine) -> Result<Plan, String> {
     let check = |_: &str, words: &Words| dry.command(words);
     let options = LoadOptions { auto: Some(&auto), check: Some(&check), ..tree.options() };
     let loaded = load(&tree, &tree.dir, &options).map_err(|fatal| match &wish.conf {
-        Some(_) => format!("{fatal}\n-c names the folder that holds jail.conf"),
+        Some(_) => format!(
+            "{}\n-c names the folder that holds jail.conf; without -c the built-in configuration \
+             guards",
+            fatal.to_string().trim_end()
+        ),
         None => fatal.to_string(),
     })?;
     if loaded.jails.is_empty() {
@@ -170,7 +174,13 @@ fn located(text: &str, origin: Option<&Origin>) -> String {
 /// What an administrator wants to know before the first attack.
 fn describe(tree: &Tree, loaded: &Loaded, machine: &Machine, wish: &Wish) -> Vec<String> {
     let mut lines = vec![format!("sekisho {}. {}.", env!("CARGO_PKG_VERSION"), tree.describe())];
-    lines.extend(loaded.notices.iter().map(Notice::located).map(|text| format!("note: {text}")));
+    // With logs named here, those that the configuration names do not matter.
+    let about_logs = |notice: &&Notice| {
+        notice.text.starts_with("No file(s) found")
+            || notice.text.starts_with("Have not found any log")
+    };
+    let notices = loaded.notices.iter().filter(|n| wish.logs.is_empty() || !about_logs(n));
+    lines.extend(notices.map(Notice::located).map(|text| format!("note: {text}")));
     lines.push("Watching:".into());
     for jail in &loaded.jails {
         lines.push(format!("  {:<18} {}", jail.name, watched(jail, &wish.logs)));

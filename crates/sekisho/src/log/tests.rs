@@ -177,6 +177,28 @@ fn a_full_disk_loses_lines_and_says_so() {
 }
 
 #[test]
+fn a_full_queue_stops_nobody() {
+    // Nothing is ever taken out: if `log` waited for room, this would not end.
+    let (queue, receiver) = bounded(2);
+    let current = Current {
+        settings: LogSettings::default(),
+        target: Target::Stderr(Format::standard(true, true)),
+    };
+    let shared = Shared {
+        queue,
+        threshold: AtomicU8::new(Level::Info as u8),
+        lost: Arc::default(),
+        settings: Mutex::new(current),
+    };
+    let logger = Logger { shared: Arc::new(shared) };
+    for n in 0..5000 {
+        logger.log(record(&n.to_string()));
+    }
+    assert_eq!(logger.shared.lost.load(Ordering::Relaxed), 4998);
+    assert_eq!(receiver.len(), 2);
+}
+
+#[test]
 fn a_stalled_reader_does_not_stop_us() {
     let (mut read, write) = std::io::pipe().unwrap();
     let mut sink = sink::Sink::standard();

@@ -1,20 +1,22 @@
 //! Standard input as a log: `some-program | sekisho run -`.
 //!
 //! Lines count as just written. The end of the input ends the server, because nothing can come any
-//! more; what was banned is released as at any stop. Must never hold more than one buffer.
+//! more; but only when all that was found has been judged. What was banned is released as at any
+//! stop. Must never hold more than one buffer.
 
 use std::io::{self, BufRead};
 use std::thread;
 
 use crossbeam_channel::Sender;
 use sekisho_core::command::Words;
-use sekisho_core::effect::{Batch, Event, Position, SourceId, SourceState};
+use sekisho_core::effect::{Batch, Event, Position, RequestId, SourceId, SourceState};
 use sekisho_core::value::Value;
-
-use crate::process::SIGNAL_STOP;
 
 /// The log path that means standard input.
 pub const PATH: &str = "/dev/stdin";
+/// The request of the `stop` that is sent at the end of the input; [`crate::daemon`] holds it back
+/// until no question is open.
+pub const END: RequestId = RequestId(u64::MAX - 2);
 /// A batch is sent when it has this many bytes, or when no more input is waiting.
 const BATCH_MAX: usize = 256 << 10;
 /// A longer line is cut into pieces of this size (bytes).
@@ -28,7 +30,7 @@ pub fn start(source: SourceId, lines: Sender<Event>) {
             if lines.send(Event::Source(source, SourceState::CaughtUp)).is_ok() {
                 read(source, &mut io::stdin().lock(), &lines);
                 let words = Words { words: vec![Value::str("stop")], origin: None };
-                let _ = lines.send(Event::Control { request: SIGNAL_STOP, words });
+                let _ = lines.send(Event::Control { request: END, words });
             }
         }
     });
