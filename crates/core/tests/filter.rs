@@ -5,8 +5,8 @@ use proptest::prelude::*;
 
 use sekisho_core::effect::Level;
 use sekisho_core::filter::{
-    Filter, FilterOutput, FilterSpec, Finding, FoundId, LineContext, MAX_LINE, Reader, Scanner,
-    UseDns, process_batch,
+    Filter, FilterOutput, FilterSpec, Finding, FoundId, LineContext, MAX_LINE, Reader, Report,
+    Scanner, UseDns, process_batch,
 };
 use sekisho_core::time::{Span, Timestamp, Zone};
 
@@ -29,7 +29,7 @@ fn ctx() -> LineContext<'static> {
         entry_time: None,
         skipped: &[],
         check_all: false,
-        report: false,
+        report: Report::Nothing,
     }
 }
 

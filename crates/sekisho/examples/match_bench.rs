@@ -8,7 +8,7 @@
 use std::io::{self, BufWriter, Read, Write};
 
 use sekisho::regex_tool::load_filter;
-use sekisho_core::filter::{FilterOutput, LineContext, Reader, Scanner, process_batch};
+use sekisho_core::filter::{FilterOutput, LineContext, Reader, Report, Scanner, process_batch};
 use sekisho_core::time::{Span, Timestamp};
 
 /// What one slice of a source holds at most.
@@ -43,7 +43,7 @@ fn run(log: &str, config: &str, names: &[&str]) {
         entry_time: None,
         skipped: &[],
         check_all: false,
-        report: false,
+        report: Report::Nothing,
     };
     let mut readers: Vec<_> = filters
         .iter_mut()

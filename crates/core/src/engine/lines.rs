@@ -12,7 +12,7 @@ use crate::command::{CommandError, ErrorClass};
 use crate::effect::{Batch, Effect, Level, Position};
 use crate::filter::{
     Filter, FilterError, FilterOutput, FilterSpec, Finding, FoundId, LineContext, Pattern, Reader,
-    Scanner, UseDns, process_batch,
+    Report, Scanner, UseDns, process_batch,
 };
 use crate::id::Id;
 use crate::spec::{JailSpec, LineSpec};
@@ -256,7 +256,7 @@ impl Engine {
                     entry_time: None,
                     skipped: &[],
                     check_all: false,
-                    report: false,
+                    report: Report::Nothing,
                 },
                 filter: &mut part.filter,
             })

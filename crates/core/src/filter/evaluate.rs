@@ -14,7 +14,7 @@ use super::dating::{Dated, Warning};
 use super::identify::{Identity, identifies, identity};
 use super::pattern::{Pattern, is_empty};
 use super::window::{self, WindowLine};
-use super::{Filter, FilterOutput, Finding, FoundId, LineContext};
+use super::{Filter, FilterOutput, Finding, FoundId, LineContext, Report};
 
 /// Lines one finding may carry.
 const MAX_MATCHES: usize = 200;
@@ -54,8 +54,15 @@ impl Filter {
         out: &mut Vec<FilterOutput>,
     ) {
         // Before the prefregex, which has no word of its own more often than not; what it cuts out
-        // is a part of this text. A report counts the prefregex's matches, and so cannot skip it.
-        if !ctx.report && !self.fail.iter().any(|pattern| pattern.might_match(text)) {
+        // is a part of this text. A report counts the prefregex's matches, for which no groups are needed.
+        if ctx.report < Report::Groups
+            && !self.fail.iter().any(|pattern| pattern.might_match(text))
+            && (ctx.report == Report::Nothing || self.ignore.is_empty())
+        {
+            let counted = |prefix: &Pattern| ctx.report == Report::Matches && prefix.is_match(text);
+            if self.prefix.as_ref().is_some_and(counted) {
+                out.push(FilterOutput::Prefix(Fields::default()));
+            }
             return;
         }
         let multi = self.spec.maxlines > 1;
@@ -71,7 +78,7 @@ impl Filter {
         if let Some(prefix) = &self.prefix {
             let Some(found) = search(prefix, text, &mut self.dating, ctx, out) else { return };
             base = prefix.groups(text, &found);
-            if ctx.report {
+            if ctx.report > Report::Nothing {
                 out.push(FilterOutput::Prefix(base.clone()));
             }
             if let Some(Value::Str(content)) = base.remove("content").filter(|c| !is_empty(c)) {
@@ -173,7 +180,7 @@ impl Filter {
         match identity(&finding.fields, usedns) {
             Some(Identity { id, address }) => (finding.id, finding.address) = (id, address),
             // Without a connection no later line can tell whom it is about.
-            None if connection.is_none() || !ctx.report => return,
+            None if connection.is_none() || ctx.report == Report::Nothing => return,
             None => {
                 out.push(FilterOutput::Quiet(finding));
                 return;
@@ -184,7 +191,7 @@ impl Filter {
             finding.fields.set("ip", text);
         }
         // Without a connection, "no failure" has no meaning for those who count.
-        out.push(if nofail && ctx.report {
+        out.push(if nofail && ctx.report > Report::Nothing {
             FilterOutput::Quiet(finding)
         } else {
             FilterOutput::Finding(finding)
@@ -197,7 +204,7 @@ impl Filter {
         for (index, pattern) in self.ignore.iter().enumerate() {
             if search(pattern, text, &mut self.dating, ctx, out).is_some() {
                 any = true;
-                if ctx.report {
+                if ctx.report > Report::Nothing {
                     out.push(FilterOutput::Ignored(index));
                 }
                 if !ctx.check_all {

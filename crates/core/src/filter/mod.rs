@@ -52,8 +52,20 @@ pub struct LineContext<'a> {
     pub skipped: &'a [u8],
     /// Try all patterns, not only up to the first that matches.
     pub check_all: bool,
-    /// Report also what is no failure: quiet and ignored matches, the prefregex's groups.
-    pub report: bool,
+    /// What to report beside failures.
+    pub report: Report,
+}
+
+/// What a line's caller wants to hear about beside failures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Report {
+    /// Nothing: the server.
+    Nothing,
+    /// Quiet and ignored matches, and that the prefregex matched; its groups where they were
+    /// needed anyway.
+    Matches,
+    /// The prefregex's groups as well, always.
+    Groups,
 }
 
 /// What a line leads to.

@@ -82,6 +82,11 @@ impl Pattern {
         self.prefilter.admits_part(text)
     }
 
+    /// Whether it matches; one that needs too many steps does not.
+    pub fn is_match(&self, text: &str) -> bool {
+        self.prefilter.admits(text) && self.regex.is_match(text).unwrap_or(false)
+    }
+
     /// Searches `text` from its start.
     pub fn search(&self, text: &str) -> Result<Option<Captures>, MatchError> {
         if !self.prefilter.admits(text) {

@@ -117,6 +117,14 @@ impl Regex {
         unicode.as_ref().ok_or(MatchError)?.search(text, start)
     }
 
+    /// Whether there is a match anywhere; cheaper than finding its groups.
+    pub fn is_match(&self, text: &str) -> Result<bool, MatchError> {
+        if text.is_ascii() && !(text.is_empty() && self.not_boundary) {
+            return self.ascii.engine.is_match(text).map_err(|_| MatchError);
+        }
+        Ok(self.search(text, 0)?.is_some())
+    }
+
     /// Names of the groups, by group number (0 is the whole match and has none).
     pub fn group_names(&self) -> Vec<Option<&str>> {
         self.pattern.names.iter().map(Option::as_deref).collect()

@@ -13,7 +13,7 @@ use std::io::{self, BufWriter, Write};
 use std::net::{IpAddr, ToSocketAddrs};
 
 use sekisho_core::effect::{Level, Record};
-use sekisho_core::filter::{Filter, FilterOutput, Finding, FoundId, LineContext, UseDns};
+use sekisho_core::filter::{Filter, FilterOutput, Finding, FoundId, LineContext, Report, UseDns};
 use sekisho_core::id::{Id, canonical};
 use sekisho_core::time::{Timestamp, Zone};
 use sekisho_core::value::Value;
@@ -106,7 +106,11 @@ fn run(options: &Options, out: &mut dyn Write) -> io::Result<u8> {
             entry_time: None,
             skipped: &[],
             check_all: options.check_all && !quiet,
-            report: !quiet,
+            report: match (quiet, options.verbose > 0) {
+                (true, _) => Report::Nothing,
+                (false, false) => Report::Matches,
+                (false, true) => Report::Groups,
+            },
         },
         outputs: Vec::new(),
         lines: 0,
