@@ -38,6 +38,9 @@ const LAST_ACTIONS: Span = Span::from_secs(5);
 /// How long clients may take to read their last answers.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
+/// How long the loop rests between two ticks where a deadline stays due.
+const BETWEEN_TICKS: Duration = Duration::from_millis(1);
+
 /// Why the server could not run.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -94,6 +97,8 @@ struct Server {
     out: Vec<Effect>,
     /// Questions and jobs that are not answered yet.
     open: usize,
+    /// The last event was a tick: a deadline that is due all the same lets others go first.
+    ticked: bool,
     /// The stop at the end of standard input: it waits until all that was read has been judged, for
     /// a question (is this one of our own addresses?) may be between a line and its ban.
     last: Option<Event>,
@@ -159,6 +164,7 @@ impl Server {
             line,
             out: Vec::new(),
             open: 0,
+            ticked: false,
             last: None,
             exit: false,
             last_words: Vec::new(),
@@ -198,19 +204,21 @@ impl Server {
             return event;
         }
         let wait = self.engine.next_deadline().wait(clock::now());
-        if wait.is_some_and(|span| span.0 <= 0) {
+        let Some(rest) = rest(wait, std::mem::take(&mut self.ticked)) else {
+            self.ticked = true;
             return Event::Tick;
-        }
+        };
         if let Ok(event) = self.answers.try_recv() {
             return event;
         }
-        // Without a deadline an hour is as good as for ever.
-        let micros = wait.map_or(3_600_000_000, |span| span.0.unsigned_abs());
         select! {
             recv(self.requests) -> event => event.unwrap_or(Event::Tick),
             recv(self.answers) -> event => event.unwrap_or(Event::Tick),
             recv(self.lines) -> event => event.unwrap_or(Event::Tick),
-            default(Duration::from_micros(micros)) => Event::Tick,
+            default(rest) => {
+                self.ticked = true;
+                Event::Tick
+            }
         }
     }
 
@@ -314,6 +322,18 @@ impl Server {
     }
 }
 
+/// How long to wait for an event until the next deadline; `None` to tick at once. Should a tick not
+/// do what was due, then answers get in before the next one, and no processor is kept busy with it.
+fn rest(wait: Option<Span>, ticked: bool) -> Option<Duration> {
+    match wait {
+        // Without a deadline an hour is as good as for ever.
+        None => Some(Duration::from_secs(3600)),
+        Some(span) if span.0 > 0 => Some(Duration::from_micros(span.0.unsigned_abs())),
+        Some(_) if ticked => Some(BETWEEN_TICKS),
+        Some(_) => None,
+    }
+}
+
 /// `loglevel`, `logtarget`, `syslogsocket`, `flushlogs`, and `thread`, which only has to be kept.
 fn log_setting(logger: &Logger, name: &str, value: Option<&Value>) -> Result<Value, CommandError> {
     match (name, value) {
@@ -330,4 +350,26 @@ fn log_setting(logger: &Logger, name: &str, value: Option<&Value>) -> Result<Val
 fn ipv6_allowed() -> bool {
     fs::read_to_string("/proc/sys/net/ipv6/conf/all/disable_ipv6")
         .is_ok_and(|text| text.trim() == "0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_that_stays_due_does_not_spin() {
+        for (wait, ticked, expected) in [
+            (None, false, Some(3_600_000_000)),
+            (None, true, Some(3_600_000_000)),
+            (Some(5), false, Some(5)),
+            (Some(5), true, Some(5)),
+            (Some(0), false, None),
+            (Some(-7), false, None),
+            (Some(0), true, Some(1000)),
+            (Some(-7), true, Some(1000)),
+        ] {
+            let got = rest(wait.map(Span), ticked).map(|rest| rest.as_micros());
+            assert_eq!(got, expected, "{wait:?} {ticked}");
+        }
+    }
 }

@@ -224,10 +224,13 @@ fn enforcers(loaded: &Loaded) -> Vec<&str> {
 /// Replaces what the jails watch by `logs`.
 fn watch_only(stream: Vec<Words>, logs: &[String]) -> Vec<Words> {
     let mut out = Vec::with_capacity(stream.len() + logs.len());
+    let once = logs.iter().any(|log| log == stdin::PATH);
     for mut words in stream {
         let texts: Vec<&str> = words.words.iter().map(|w| w.as_str().unwrap_or("")).collect();
         match texts.as_slice() {
             ["set", _, "addlogpath" | "addjournalmatch", ..] => continue,
+            // Standard input can be read once: jails share it only where they agree on its encoding.
+            ["set", _, "logencoding", _] if once => continue,
             ["add", _, _] => {
                 if let Some(backend) = words.words.get_mut(2) {
                     *backend = Value::str("auto");

@@ -288,7 +288,10 @@ impl Engine {
         let mono = self.desk.now.mono;
         for source in self.sources.values_mut() {
             let due = source.next_store().is_some_and(|at| now || at <= mono);
-            let Some(position) = source.position.clone().filter(|_| due) else { continue };
+            if !due {
+                continue;
+            }
+            let Some(position) = source.position.clone() else { continue };
             source.ahead = false;
             source.stored_at = Some(mono);
             for reader in &source.readers {

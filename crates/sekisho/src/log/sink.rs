@@ -240,12 +240,17 @@ impl Sink {
     pub fn open(target: &Target) -> io::Result<Sink> {
         let out = match target {
             Target::File { path, .. } => Out::File(
-                // Not a controlling terminal, should it be one.
+                // Not a controlling terminal, should it be one; and a pipe that nobody reads is
+                // an error, not a wait: the caller is the thread that orders bans.
                 OpenOptions::new()
                     .append(true)
                     .create(true)
                     .mode(0o600)
-                    .custom_flags(rustix::fs::OFlags::NOCTTY.bits().cast_signed())
+                    .custom_flags(
+                        (rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::NONBLOCK)
+                            .bits()
+                            .cast_signed(),
+                    )
                     .open(path)?,
             ),
             Target::Stdout(_) => Out::File(rustix::stdio::stdout().try_clone_to_owned()?.into()),
@@ -444,7 +449,11 @@ fn write_patiently(file: &mut File, data: &[u8]) -> io::Result<()> {
         match file.write(piece) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(n) => rest = rest.get(n..).unwrap_or_default(),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock
+                ) => {}
             Err(error) => return Err(error),
         }
     }

@@ -133,6 +133,9 @@ fn targets_change_and_refuse() {
     let logger = started(a.to_str().unwrap());
     let set = |to: &str| logger.set("logtarget", &Value::str(to)).map_err(|e| e.text());
     assert_eq!(set("/nonexistent/x"), Err("Failed to change log target".into()));
+    let pipe = dir.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert_eq!(set(pipe.to_str().unwrap()), Err("Failed to change log target".into()));
     assert_eq!(set("x["), Err("unexpected option syntax".into()));
     let with_options = format!("{}[datetime=off]", b.display());
     assert_eq!(set(&with_options), Ok(Value::str(b.to_str().unwrap())));
