@@ -5,8 +5,10 @@
 //! ones may be joined, long ones shortened while they stay unambiguous.
 
 mod commands;
+mod manual;
 
 pub use commands::{COMMANDS, CommandHelp, OWN_COMMANDS};
+pub use manual::manual;
 
 /// What an option does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -307,30 +309,6 @@ impl CliOption {
     }
 }
 
-/// The manual page in roff, made from the tables.
-pub fn manual(program: &str) -> String {
-    let escape = |text: &str| text.replace('\\', "\\e").replace('-', "\\-");
-    let mut out = format!(
-        ".TH {} 1\n.SH NAME\n{program} \\- {}\n.SH SYNOPSIS\n.B {program}\n[OPTIONS] COMMAND\n.SH OPTIONS\n",
-        program.to_uppercase(),
-        escape("read logs, recognise attacks, block the attackers"),
-    );
-    for option in OPTIONS {
-        out.push_str(&format!(".TP\n.B {}\n{}\n", escape(&option.synopsis()), escape(option.help)));
-    }
-    out.push_str(".SH COMMANDS\n");
-    for row in commands_of(program) {
-        match row {
-            CommandHelp::Title(title) => out.push_str(&format!(".SS {title}\n")),
-            CommandHelp::Command(synopsis, help) => {
-                out.push_str(&format!(".TP\n.B {}\n{}\n", escape(synopsis), escape(help)));
-            }
-        }
-    }
-    out.push_str(".SH EXIT STATUS\n0, or 255 on any failure.\n");
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -371,7 +349,7 @@ mod tests {
 
     #[test]
     fn every_option_is_in_usage_and_manual() {
-        let (usage, manual) = (usage("fail2ban-client", true), manual("sekisho"));
+        let (usage, manual) = (usage("fail2ban-client", true), manual("sekisho").unwrap());
         for option in OPTIONS {
             assert!(usage.contains(&option.synopsis()));
             for long in option.long {

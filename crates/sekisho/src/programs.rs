@@ -62,7 +62,13 @@ fn sekisho(args: &[String], parts: Parts) -> u8 {
         "regex" => (parts.regex)(rest),
         "server" => client::main(Program::Server, rest, parts.daemon),
         "manual" => {
-            let _ = io::stdout().write_all(cli::manual("sekisho").as_bytes());
+            let program = rest.first().map_or("sekisho", String::as_str);
+            let Some(page) = cli::manual(program) else {
+                let text = format!("sekisho: there is no manual page of {program:?}");
+                let _ = writeln!(io::stderr(), "{text}; try `sekisho manual fail2ban-client`");
+                return client::FAILURE;
+            };
+            let _ = io::stdout().write_all(page.as_bytes());
             0
         }
         word if word.is_empty() || word.starts_with('-') || is_command(word) => {
@@ -105,6 +111,7 @@ mod tests {
             ("sekisho", "nonsense", 255),
             ("sekisho", "--version", 0),
             ("sekisho", "server -V", 0),
+            ("sekisho", "manual nonsense", 255),
         ] {
             let args: Vec<String> = line.split(' ').map(str::to_owned).collect();
             assert_eq!(main("sekisho", name, &args, PARTS), expected, "{name} {line}");

@@ -24,21 +24,34 @@ use crate::tree::{self, Tree};
 use crate::{daemon, paths};
 use machine::Machine;
 
-const USAGE: &str = "\
+/// What it is, above the options.
+const ABOUT: &str = "\
 Usage: sekisho run [-c DIR] [--log FILE]... [-]
 
 Guards this machine: bans whoever attacks its mail, SSH or web server.
 Without options it uses /etc/fail2ban if that exists, else /etc/sekisho laid
 over the built-in configuration, else the built-in configuration alone.
-
-  -c, --conf DIR    use the configuration in DIR
-      --log FILE    watch FILE with every jail of the configuration (repeatable)
-  -                 watch standard input the same way
-  -s, --socket PATH control socket
-  -h, --help        this text
-
-Without root it watches and reports, and bans nobody.
 ";
+
+/// The options, for the usage text and the manual page.
+pub const OPTIONS: &[(&str, &str)] = &[
+    ("-c, --conf DIR", "use the configuration in DIR"),
+    ("--log FILE", "watch FILE with every jail of the configuration (repeatable)"),
+    ("-", "watch standard input the same way"),
+    ("-s, --socket PATH", "control socket"),
+    ("-h, --help", "this text"),
+];
+
+/// The usage text.
+fn usage() -> String {
+    let mut text = format!("{ABOUT}\n");
+    for (names, help) in OPTIONS {
+        // Long names stand below each other.
+        let indent = if names.starts_with("--") { 6 } else { 2 };
+        text.push_str(&format!("{:20}{help}\n", format!("{:indent$}{names}", "")));
+    }
+    text + "\nWithout root it watches and reports, and bans nobody.\n"
+}
 
 /// What the command line asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -53,11 +66,11 @@ pub fn main(args: &[String]) -> u8 {
     let wish = match parse(args) {
         Ok(Some(wish)) => wish,
         Ok(None) => {
-            print!("{USAGE}");
+            print!("{}", usage());
             return 0;
         }
         Err(text) => {
-            eprintln!("sekisho run: {text}\n\n{USAGE}");
+            eprintln!("sekisho run: {text}\n\n{}", usage());
             return 255;
         }
     };

@@ -1,4 +1,5 @@
-//! The documents keep their word: the tests that `docs/COMPAT.md` names exist.
+//! The documents keep their word: the tests that `docs/COMPAT.md` names exist, and the manual pages
+//! are those of the tables of options.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::panic)]
 
 use std::fs;
@@ -31,4 +32,22 @@ fn every_difference_has_its_test() {
         assert!(tests > 0, "a difference without a test: {row}");
     }
     assert!(rows > 30, "{rows} rows");
+}
+
+/// The pages are committed, for packages; `UPDATE_EXPECT=1` writes them anew.
+#[test]
+fn manual_pages_are_those_of_the_tables() {
+    for program in ["sekisho", "fail2ban-client", "fail2ban-server", "fail2ban-regex"] {
+        let path = root().join(format!("docs/man/{program}.1"));
+        let page = sekisho::cli::manual(program).unwrap();
+        if std::env::var_os("UPDATE_EXPECT").is_some() {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, &page).unwrap();
+        }
+        let committed = fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            committed == page,
+            "docs/man/{program}.1 is out of date: run the test with UPDATE_EXPECT=1"
+        );
+    }
 }

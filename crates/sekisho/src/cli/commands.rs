@@ -123,5 +123,5 @@ pub const OWN_COMMANDS: &[CommandHelp] = &[
     ),
     C("server [OPTIONS] [start]", "the same as fail2ban-server"),
     C("regex [OPTIONS] <LOG> <REGEX>", "the same as fail2ban-regex"),
-    C("manual", "print this manual page in roff"),
+    C("manual [PROGRAM]", "print the manual page of a program in roff"),
 ];

@@ -29,6 +29,11 @@ const FAILED: u8 = 255;
 /// What usage lines call us.
 const PROGRAM: &str = "fail2ban-regex";
 
+/// Every option and what it does, for the manual page.
+pub fn option_list() -> impl Iterator<Item = (String, &'static str)> {
+    options::list()
+}
+
 /// Runs the program with its arguments; the exit code.
 pub fn main(args: &[String]) -> u8 {
     let mut out = BufWriter::new(io::stdout().lock());

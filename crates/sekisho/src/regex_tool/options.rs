@@ -258,6 +258,31 @@ pub(super) fn usage(program: &str) -> String {
     format!("Usage: {program} [OPTIONS] <LOG> <REGEX> [IGNOREREGEX]\n")
 }
 
+/// Every option and what it does, for the manual page.
+pub(super) fn list() -> impl Iterator<Item = (String, &'static str)> {
+    TABLE.iter().map(|row| (synopsis(row), row.help))
+}
+
+/// `-c CONFIG, --config=CONFIG`
+fn synopsis(row: &Row) -> String {
+    let mut names = Vec::new();
+    let meta = row.long.first().map(|n| n.to_uppercase().replace('-', "_"));
+    let meta = meta.filter(|_| row.value);
+    if let Some(short) = row.short {
+        names.push(match &meta {
+            Some(meta) => format!("-{short} {meta}"),
+            None => format!("-{short}"),
+        });
+    }
+    for long in row.long {
+        names.push(match &meta {
+            Some(meta) => format!("--{long}={meta}"),
+            None => format!("--{long}"),
+        });
+    }
+    names.join(", ")
+}
+
 /// The whole help text.
 pub(super) fn help(program: &str) -> String {
     let mut text = usage(program);
@@ -280,22 +305,7 @@ pub(super) fn help(program: &str) -> String {
          \nOptions:\n",
     );
     for row in TABLE {
-        let mut names = Vec::new();
-        let meta = row.long.first().map(|n| n.to_uppercase().replace('-', "_"));
-        let meta = meta.filter(|_| row.value);
-        if let Some(short) = row.short {
-            names.push(match &meta {
-                Some(meta) => format!("-{short} {meta}"),
-                None => format!("-{short}"),
-            });
-        }
-        for long in row.long {
-            names.push(match &meta {
-                Some(meta) => format!("--{long}={meta}"),
-                None => format!("--{long}"),
-            });
-        }
-        let names = format!("  {}", names.join(", "));
+        let names = format!("  {}", synopsis(row));
         let mut lines = wrap(row.help, 54).into_iter();
         if names.len() <= 22 {
             let _ = writeln!(text, "{names:<24}{}", lines.next().unwrap_or_default());
