@@ -163,7 +163,7 @@ pub fn load(
                 jails.push(compiled.summary);
             }
             Err(error) => {
-                stream.push(config_error(name, &error));
+                stream.push(config_error(name, &error, options.mode));
                 broken.push(BrokenJail {
                     name: name.to_owned(),
                     reason: error.to_string(),
@@ -248,12 +248,14 @@ fn compile(
 }
 
 /// What stands in the stream for a broken jail.
-fn config_error(jail: &str, error: &ConfigError) -> Words {
+fn config_error(jail: &str, error: &ConfigError, mode: Mode) -> Words {
     let text = match error {
         ConfigError::NoLogs { .. } => error.to_string(),
         error => {
-            // fail2ban's own texts stay as they are; ours say where.
-            let text = if is_fail2bans(error) { error.to_string() } else { error.located() };
+            // What is shown stays as fail2ban shows it; a server is told the place as well, as
+            // `status JAIL` is where it is looked for.
+            let plain = mode == Mode::Dump && is_fail2bans(error);
+            let text = if plain { error.to_string() } else { error.located() };
             format!("Jail '{jail}' skipped, because of wrong configuration: {text}")
         }
     };
