@@ -342,10 +342,10 @@ fn a_broken_jail_goes_on_guarding_and_says_why() {
     assert_eq!(reload(&mut lab, broken), Ok(Value::str("OK")));
     assert_eq!(lab.ask("get j maxretry"), "7");
     assert_eq!(lab.ask("get j actions"), "['fw', 'mail']");
-    assert_eq!(
-        lab.ask("status"),
-        "[('Number of jail', 1), ('Jail list', 'j'), ('Broken jails', 'j')]"
-    );
+    let status = lab.ask("status");
+    let (guarding, broken) =
+        ("('Jail list', 'j')", "('Broken jails', \"j (Unable to compile regular expression");
+    assert!(status.contains(guarding) && status.contains(broken), "{status}");
     let status = lab.ask("status j");
     assert!(status.contains("('Broken', [('Reason', "), "{status}");
     assert!(status.contains("Unable to compile regular expression"), "{status}");
@@ -362,7 +362,7 @@ fn a_broken_jail_goes_on_guarding_and_says_why() {
     assert!(error.contains("Action a already exists"), "{error}");
     assert_eq!(
         lab.ask("status"),
-        "[('Number of jail', 0), ('Jail list', ''), ('Broken jails', 'j')]"
+        "[('Number of jail', 0), ('Jail list', ''), ('Broken jails', 'j (Action a already exists)')]"
     );
     assert!(lab.ask("status j").contains("Action a already exists"));
     lab.send(words("config-error"));
@@ -370,7 +370,8 @@ fn a_broken_jail_goes_on_guarding_and_says_why() {
         Value::str("config-error"),
         Value::str("Jail 'web' skipped, because of missing log files."),
     ]);
-    assert!(lab.ask("status").contains("('Broken jails', 'j, web')"));
+    let status = lab.ask("status");
+    assert!(status.contains("j (Action a already exists), web ("), "{status}");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::effect::Level;
 use crate::id::Id;
 use crate::time::Monotonic;
 use crate::value::Value;
+use std::collections::BTreeMap;
 
 fn row(name: &str, value: Value) -> Value {
     Value::Tuple(vec![Value::str(name), value])
@@ -48,7 +49,7 @@ impl Engine {
             row("Number of jail", count(names.len())),
             row("Jail list", Value::Str(names.join(", "))),
         ];
-        let broken = self.broken_names();
+        let broken = self.broken_jails();
         if !broken.is_empty() {
             rows.push(row("Broken jails", Value::Str(broken.join(", "))));
         }
@@ -58,15 +59,16 @@ impl Engine {
         Value::List(rows)
     }
 
-    /// Names of jails that are not as configured: not started, or guarding with an older form.
-    fn broken_names(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.broken.keys().cloned().collect();
+    /// Jails that are not as configured (not started, or guarding with an older form), each with
+    /// the first line of the reason.
+    fn broken_jails(&self) -> Vec<String> {
         let guarding = self.guarding();
-        let outdated = guarding.iter().filter(|j| j.broken.is_some());
-        names.extend(outdated.map(|j| j.name.to_string()));
-        names.sort_unstable();
-        names.dedup();
-        names
+        let outdated =
+            guarding.iter().filter_map(|j| Some((j.name.to_string(), j.broken.as_ref()?)));
+        let reasons: BTreeMap<String, &String> =
+            self.broken.iter().map(|(name, why)| (name.clone(), why)).chain(outdated).collect();
+        let first = |why: &str| why.lines().next().unwrap_or_default().to_owned();
+        reasons.iter().map(|(name, why)| format!("{name} ({})", first(why))).collect()
     }
 
     pub(super) fn status_of(&mut self, name: &str, flavor: &Flavor) -> Result<Value, CommandError> {

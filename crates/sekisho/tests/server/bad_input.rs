@@ -32,7 +32,7 @@ fn broken(beta: &str, reason: &[&str], prepare: impl Fn(&Site)) {
     site.client("-t").exits(255).has(reason).has(&["Errors in jail 'beta'"]);
     site.client("start").exits(0).has(reason).has(&["Server ready"]);
     let status = site.client("status");
-    status.exits(0).has(&["Number of jail:\t1", "Jail list:\talpha\n", "Broken jails:\tbeta"]);
+    status.exits(0).has(&["Number of jail:\t1", "Jail list:\talpha\n", "Broken jails:\tbeta ("]);
     site.client("status beta").exits(0).has(reason);
     site.attack("192.0.2.1");
     site.until_banned("192.0.2.1");
