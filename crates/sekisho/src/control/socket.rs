@@ -160,6 +160,19 @@ impl Drop for ControlServer {
     }
 }
 
+/// Whether somebody serves behind a connection: a server waits for a request, while the socket of
+/// one that was killed a moment ago (a program it was starting may still hold it) is closed unread.
+fn is_alive(mut stream: &UnixStream) -> bool {
+    const PATIENCE: Duration = Duration::from_millis(200);
+    if stream.set_read_timeout(Some(PATIENCE)).is_err() {
+        return true;
+    }
+    match stream.read(&mut [0; 1]) {
+        Ok(n) => n > 0,
+        Err(error) => error.kind() != io::ErrorKind::ConnectionReset,
+    }
+}
+
 /// Creates the listening socket, mode 0600 from its first moment.
 fn listen(path: &Path, force: bool) -> Result<UnixListener, SocketError> {
     let io = |error: io::Error| SocketError::Io { path: path.to_owned(), error };
@@ -179,7 +192,7 @@ fn listen(path: &Path, force: bool) -> Result<UnixListener, SocketError> {
         thread::sleep(Duration::from_millis(100));
     }
     match UnixStream::connect(path) {
-        Ok(_) if !force => return Err(SocketError::InUse),
+        Ok(stream) if !force && is_alive(&stream) => return Err(SocketError::InUse),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error)
             if !force
