@@ -239,10 +239,6 @@ fn failures(count: usize, ip: &str) -> String {
     format!("{} fail {ip}\n", stamp()).repeat(count)
 }
 
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
 fn count(text: &str, part: &str) -> usize {
     text.matches(part).count()
 }
