@@ -136,11 +136,17 @@ pub fn host_name() -> String {
 
 /// The machine's full name (`<fq-hostname>`), its short name where no domain is known.
 pub fn full_host_name() -> String {
-    const AI_CANONNAME: i32 = 2;
     let short = host_name();
+    canonical_name(&short).unwrap_or(short)
+}
+
+/// What the C library takes for the full name of a host.
+pub fn canonical_name(host: &str) -> Option<String> {
+    /// `AI_CANONNAME` of `<netdb.h>`, the same number on Linux, BSD and macOS.
+    const AI_CANONNAME: i32 = 2;
     let hints = dns_lookup::AddrInfoHints { flags: AI_CANONNAME, ..Default::default() };
-    let Ok(found) = dns_lookup::getaddrinfo(Some(&short), None, Some(hints)) else { return short };
-    found.flatten().find_map(|info| info.canonname).unwrap_or(short)
+    let found = dns_lookup::getaddrinfo(Some(host), None, Some(hints)).ok()?;
+    found.flatten().find_map(|info| info.canonname)
 }
 
 fn ignore_file(path: &str, seen: Option<FileStamp>) -> Result<Option<(FileStamp, String)>, String> {

@@ -37,18 +37,10 @@ impl LookUp for World {
         if !with_domain || short.contains('.') {
             return short;
         }
-        canonical_name(&short).filter(|name| name.contains('.')).unwrap_or(short)
+        resolve::canonical_name(&short).filter(|name| name.contains('.')).unwrap_or(short)
     }
 
     fn past_bans(&mut self, id: &Id, jail: Option<&str>) -> Option<PastBans> {
         (self.past_bans)(id, jail)
     }
-}
-
-fn canonical_name(host: &str) -> Option<String> {
-    /// `AI_CANONNAME` of `<netdb.h>`, the same number on Linux, BSD and macOS.
-    const AI_CANONNAME: i32 = 2;
-    let hints = dns_lookup::AddrInfoHints { flags: AI_CANONNAME, ..Default::default() };
-    let found = dns_lookup::getaddrinfo(Some(host), None, Some(hints)).ok()?;
-    found.flatten().find_map(|info| info.canonname)
 }
