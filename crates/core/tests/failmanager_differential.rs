@@ -123,4 +123,5 @@ fn counts_like_the_original() {
         assert_eq!(a, b, "operation {at}: ours (left), fail2ban's (right)");
     }
     assert_eq!(ours.lines().count(), theirs.lines().count());
+    sekisho_oracle::report("failure counting: single operations", "1.0.2", 300, "sequences");
 }

@@ -1,0 +1,123 @@
+//! What differential tests share: the installed fail2ban as a judge, random numbers from a seed, and
+//! the table of what was compared.
+//!
+//! fail2ban's code, filters, actions and sample logs are read where they are installed; none of them
+//! may be copied into this repository. Where something is missing, a test says `skipped: needs …`
+//! and passes, unless `SEKISHO_CI` is set: then it fails. Only tests may depend on this crate.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod python;
+mod random;
+mod report;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+pub use python::Python;
+pub use random::Random;
+pub use report::report;
+
+/// The interpreter that Debian's modules are made for; one from elsewhere on `PATH` lacks them.
+pub const PYTHON: &str = "/usr/bin/python3";
+
+/// Whether a missing part is a failure, as where everything has been installed for the tests.
+pub fn must_not_skip() -> bool {
+    std::env::var_os("SEKISHO_CI").is_some()
+}
+
+/// Says that the calling test cannot run without `what`, or fails where that must not be.
+#[track_caller]
+pub fn missing(what: &str) {
+    assert!(!must_not_skip(), "needs {what}");
+    eprintln!("skipped: needs {what}");
+}
+
+/// A count of cases: `small` usually, another one where the variable says so.
+pub fn cases(variable: &str, small: usize) -> usize {
+    std::env::var(variable).ok().and_then(|n| n.parse().ok()).unwrap_or(small)
+}
+
+/// `/usr/bin/python3`, 3.11 or newer; without it the test is skipped.
+#[track_caller]
+pub fn has_python() -> bool {
+    let found = Command::new(PYTHON)
+        .args(["-c", "import sys; sys.exit(sys.version_info < (3, 11))"])
+        .status()
+        .is_ok_and(|status| status.success());
+    if !found {
+        missing(&format!("{PYTHON}, 3.11 or newer"));
+    }
+    found
+}
+
+/// A fail2ban that can be run and read.
+#[derive(Clone, Debug)]
+pub struct Fail2ban {
+    /// Folder of its Python modules, for `PYTHONPATH`.
+    pub modules: PathBuf,
+    /// Its stock configuration.
+    pub config: PathBuf,
+    /// Folder of its programs.
+    pub programs: PathBuf,
+    /// Which one it is, for the table: `1.0.2`, `1.1.0`.
+    pub version: String,
+}
+
+impl Fail2ban {
+    /// The installed package; without it the test is skipped.
+    #[track_caller]
+    pub fn installed() -> Option<Fail2ban> {
+        let found = has_python().then(|| Self::at(Path::new("/"))).flatten();
+        if found.is_none() && Path::new(PYTHON).exists() {
+            missing("an installed fail2ban (Debian's package)");
+        }
+        found
+    }
+
+    /// The next generation, 1.1: Debian's package unpacked into the folder that `SEKISHO_FAIL2BAN_1_1`
+    /// names, else into `target/fail2ban-1.1` (`tests/fail2ban-1.1.sh` does it).
+    #[track_caller]
+    pub fn next() -> Option<Fail2ban> {
+        let unpacked = std::env::var_os("SEKISHO_FAIL2BAN_1_1").map(PathBuf::from);
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/fail2ban-1.1");
+        let found = has_python().then(|| Self::at(&unpacked.unwrap_or(root))).flatten();
+        if found.is_none() && Path::new(PYTHON).exists() {
+            missing("fail2ban 1.1, unpacked by tests/fail2ban-1.1.sh");
+        }
+        found
+    }
+
+    fn at(root: &Path) -> Option<Fail2ban> {
+        let modules = root.join("usr/lib/python3/dist-packages");
+        let text = std::fs::read_to_string(modules.join("fail2ban/version.py")).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("version = "))?;
+        let version = line.split(['"', '\'']).nth(1)?.to_owned();
+        let config = root.join("etc/fail2ban");
+        config.join("jail.conf").exists().then_some(Fail2ban {
+            modules,
+            config,
+            programs: root.join("usr/bin"),
+            version,
+        })
+    }
+
+    /// Python with this fail2ban's modules, not yet started: `-c SCRIPT` follows.
+    pub fn python(&self) -> Command {
+        let mut command = Command::new(PYTHON);
+        command.env("PYTHONPATH", &self.modules).env("PYTHONDONTWRITEBYTECODE", "1");
+        command.args(["-X", "utf8"]);
+        command
+    }
+
+    /// One of its programs, not yet started: `fail2ban-client`, `fail2ban-regex`, ….
+    pub fn program(&self, name: &str) -> Command {
+        let mut command = self.python();
+        command.arg(self.programs.join(name));
+        command
+    }
+
+    /// Its sample logs, `fail2ban/tests/files/logs`.
+    pub fn samples(&self) -> PathBuf {
+        self.modules.join("fail2ban/tests/files/logs")
+    }
+}
