@@ -59,7 +59,7 @@ pub struct Fail2ban {
     pub config: PathBuf,
     /// Folder of its programs.
     pub programs: PathBuf,
-    /// Which one it is, for the table: `1.0.2`, `1.1.0`.
+    /// Which one it is, for the table: `1.0.2`, `1.1.0`, `1.1.1`.
     pub version: String,
 }
 
@@ -74,15 +74,34 @@ impl Fail2ban {
         found
     }
 
-    /// The next generation, 1.1: Debian's package unpacked into the folder that `SEKISHO_FAIL2BAN_1_1`
-    /// names, else into `target/fail2ban-1.1` (`tests/fail2ban-1.1.sh` does it).
+    /// The next generation, 1.1.0: Debian 13's package, unpacked (`tests/fail2ban-1.1.sh`) into the
+    /// folder that `SEKISHO_FAIL2BAN_1_1` names, else into `target/fail2ban-1.1`.
     #[track_caller]
     pub fn next() -> Option<Fail2ban> {
-        let unpacked = std::env::var_os("SEKISHO_FAIL2BAN_1_1").map(PathBuf::from);
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/fail2ban-1.1");
-        let found = has_python().then(|| Self::at(&unpacked.unwrap_or(root))).flatten();
+        Self::unpacked("SEKISHO_FAIL2BAN_1_1", "fail2ban-1.1")
+    }
+
+    /// The newest one, 1.1.1, which has what 1.1.0 lacks (`ignoreip = file:`, `skip_if_nologs`,
+    /// `systemd_if_nologs`): the package of Debian's testing, unpacked by the same script into the
+    /// folder that `SEKISHO_FAIL2BAN_1_1_1` names, else into `target/fail2ban-1.1.1`.
+    #[track_caller]
+    pub fn newest() -> Option<Fail2ban> {
+        Self::unpacked("SEKISHO_FAIL2BAN_1_1_1", "fail2ban-1.1.1")
+    }
+
+    /// All of them, oldest first; those that are not here are reported as missing.
+    #[track_caller]
+    pub fn all() -> Vec<Fail2ban> {
+        [Self::installed(), Self::next(), Self::newest()].into_iter().flatten().collect()
+    }
+
+    #[track_caller]
+    fn unpacked(variable: &str, name: &str) -> Option<Fail2ban> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target").join(name);
+        let root = std::env::var_os(variable).map_or(root, PathBuf::from);
+        let found = has_python().then(|| Self::at(&root)).flatten();
         if found.is_none() && Path::new(PYTHON).exists() {
-            missing("fail2ban 1.1, unpacked by tests/fail2ban-1.1.sh");
+            missing(&format!("{name}, unpacked by tests/fail2ban-1.1.sh"));
         }
         found
     }
