@@ -5,6 +5,7 @@
 //! ones may be joined, long ones shortened while they stay unambiguous.
 
 mod commands;
+pub mod completion;
 mod manual;
 
 pub use commands::{COMMANDS, CommandHelp, OWN_COMMANDS};

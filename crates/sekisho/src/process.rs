@@ -44,8 +44,12 @@ pub enum Ready {
 }
 
 impl Ready {
-    /// Reports.
+    /// Reports; a service manager that started us is told first that others may go on.
     pub fn report(self, result: Result<(), &str>) {
+        if result.is_ok() {
+            // Without one there is nobody to tell, and one that does not listen must not stop us.
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        }
         match self {
             Ready::Background => {
                 let text = result.map_or_else(|e| e.replace('\n', " "), |()| READY.to_owned());

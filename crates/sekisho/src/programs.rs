@@ -71,6 +71,17 @@ fn sekisho(args: &[String], parts: Parts) -> u8 {
             let _ = io::stdout().write_all(page.as_bytes());
             0
         }
+        "completion" if rest == ["bash"] => {
+            let _ = io::stdout().write_all(cli::completion::bash().as_bytes());
+            0
+        }
+        "completion" => {
+            let _ = writeln!(
+                io::stderr(),
+                "sekisho: there is completion for bash: `sekisho completion bash`"
+            );
+            client::FAILURE
+        }
         word if word.is_empty() || word.starts_with('-') || is_command(word) => {
             client::main(Program::Sekisho, args, parts.daemon)
         }

@@ -34,20 +34,59 @@ fn every_difference_has_its_test() {
     assert!(rows > 30, "{rows} rows");
 }
 
-/// The pages are committed, for packages; `UPDATE_EXPECT=1` writes them anew.
+/// They are committed, for packages; `UPDATE_EXPECT=1` writes them anew.
+fn committed(name: &str, made: &str) {
+    let path = root().join(name);
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, made).unwrap();
+    }
+    let committed = fs::read_to_string(&path).unwrap_or_default();
+    assert!(committed == made, "{name} is out of date: run the test with UPDATE_EXPECT=1");
+}
+
 #[test]
 fn manual_pages_are_those_of_the_tables() {
     for program in ["sekisho", "fail2ban-client", "fail2ban-server", "fail2ban-regex"] {
-        let path = root().join(format!("docs/man/{program}.1"));
-        let page = sekisho::cli::manual(program).unwrap();
-        if std::env::var_os("UPDATE_EXPECT").is_some() {
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(&path, &page).unwrap();
-        }
-        let committed = fs::read_to_string(&path).unwrap_or_default();
-        assert!(
-            committed == page,
-            "docs/man/{program}.1 is out of date: run the test with UPDATE_EXPECT=1"
+        committed(&format!("docs/man/{program}.1"), &sekisho::cli::manual(program).unwrap());
+    }
+}
+
+#[test]
+fn completion_is_that_of_the_tables() {
+    committed("packaging/completion.bash", &sekisho::cli::completion::bash());
+}
+
+/// What the completion offers for the words typed so far, the last one begun.
+#[test]
+fn completion_offers_what_can_follow() {
+    let script = root().join("packaging/completion.bash");
+    let offers = |line: &str| {
+        let code = format!(
+            ". '{}'; fail2ban-client() {{ printf '`- Jail list:\\tsshd, dovecot\\n'; }}; \
+             COMP_WORDS=({}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _sekisho; \
+             printf '%s ' \"${{COMPREPLY[@]}}\"",
+            script.display(),
+            line
         );
+        let out = std::process::Command::new("bash").args(["--norc", "-c", &code]).output();
+        let out = out.expect("bash");
+        assert!(out.stderr.is_empty(), "{line}: {}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8(out.stdout).unwrap().trim().to_owned()
+    };
+    for (line, expected) in [
+        ("fail2ban-client rel", "reload"),
+        ("fail2ban-client reload s", "sshd"),
+        ("fail2ban-client set dov", "dovecot"),
+        ("fail2ban-client set dovecot unb", "unbanip"),
+        ("fail2ban-client set dovecot unbanip --r", "--report-absent"),
+        ("fail2ban-client set sshd idle o", "off on"),
+        ("fail2ban-client -s /run/x set logt", "logtarget"),
+        ("fail2ban-client --dump-p", "--dump-pretty"),
+        ("fail2ban-client ru", ""),
+        ("sekisho ru", "run"),
+        ("fail2ban-regex --print-all-mi", "--print-all-missed"),
+    ] {
+        assert_eq!(offers(line), expected, "{line}");
     }
 }

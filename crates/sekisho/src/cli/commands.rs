@@ -124,4 +124,5 @@ pub const OWN_COMMANDS: &[CommandHelp] = &[
     C("server [OPTIONS] [start]", "the same as fail2ban-server"),
     C("regex [OPTIONS] <LOG> <REGEX>", "the same as fail2ban-regex"),
     C("manual [PROGRAM]", "print the manual page of a program in roff"),
+    C("completion bash", "print the completion of all programs for a shell"),
 ];

@@ -44,6 +44,29 @@ fn bans_come_back_after_restart_and_kill() {
     site.until_banned("192.0.2.1");
 }
 
+/// A service manager waits for this word; before it, nobody can rely on the socket.
+#[test]
+fn a_service_manager_is_told_when_it_is_ready() {
+    let site = Site::new();
+    let manager = std::os::unix::net::UnixDatagram::bind(site.path("notify")).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut server = Command::new(env!("CARGO_BIN_EXE_sekisho"))
+        .arg("-c")
+        .arg(site.path("conf"))
+        .args(["-f", "start"])
+        .env("NOTIFY_SOCKET", site.path("notify"))
+        .spawn()
+        .unwrap();
+    let mut buffer = [0; 64];
+    let told =
+        manager.recv(&mut buffer).map(|n| String::from_utf8_lossy(&buffer[..n]).into_owned());
+    let status = site.client("status alpha");
+    site.client("stop");
+    let _ = server.wait();
+    assert_eq!(told.unwrap(), "READY=1\n");
+    status.exits(0).has(&["Currently banned:"]);
+}
+
 #[test]
 fn terminated() {
     let site = Site::new();
