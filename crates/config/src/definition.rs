@@ -11,7 +11,7 @@ use sekisho_core::command::Origin;
 use crate::error::ConfigError;
 use crate::interpolate::{Scope, Vars};
 use crate::params;
-use crate::reader::Ini;
+use crate::reader::{self, Ini};
 use crate::tags;
 use crate::text::{Options, OrderedMap, Text};
 
@@ -93,6 +93,11 @@ pub fn compile(ini: &Ini, request: &Request<'_>) -> Result<Compiled, ConfigError
     for (key, text) in init.iter() {
         vars.set(key, text.value.clone());
     }
+    let parameters = init.clone();
+    let given = |name: &str| -> Option<Arc<str>> {
+        let parameter = parameters.get(name).map(|text| text.value.clone());
+        parameter.or_else(|| request.jail.get(name).cloned())
+    };
     let mut known = Options::default();
     let keys = ini.sections.get(INIT).into_iter().flat_map(OrderedMap::iter);
     for key in keys.map(|(key, _)| key) {
@@ -101,10 +106,9 @@ pub fn compile(ini: &Ini, request: &Request<'_>) -> Result<Compiled, ConfigError
         if init.contains(key) {
             continue;
         }
-        // A parameter replaces the variants for single families too.
-        let base = key.split_once('?').map_or("", |(base, _)| base);
-        let given = request.definition.params.iter().find(|(name, _)| name == base);
-        let text = given.map_or(own, |(_, value)| Text::new(value.as_str(), request.origin));
+        // What is given replaces the variants for single families too.
+        let given = reader::conditional(key).and_then(|(base, _)| given(base));
+        let text = given.map_or(own, |value| Text::new(value, request.origin));
         init.insert(key, text);
     }
 
@@ -130,7 +134,7 @@ pub fn compile(ini: &Ini, request: &Request<'_>) -> Result<Compiled, ConfigError
     }
 
     let conditional = |tag: &str| {
-        init.iter().any(|(key, _)| key.split_once('?').is_some_and(|(base, _)| base == tag))
+        init.iter().any(|(key, _)| reader::conditional(key).is_some_and(|(base, _)| base == tag))
     };
     let keep = |tag: &str| actions && (AT_RUN_TIME.contains(&tag) || conditional(tag));
     let fallback = |tag: &str| elsewhere(&plain, &given, &with_vars, tag);

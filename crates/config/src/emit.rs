@@ -5,6 +5,7 @@ use sekisho_core::value::Value;
 
 use crate::definition::{self, ACTION_OPTIONS, FILTER_OPTIONS, Request};
 use crate::error::ConfigError;
+use crate::files::join;
 use crate::interpolate::Vars;
 use crate::jail::{Context, Filter, JAIL_OPTIONS, JailOptions};
 use crate::notice::Notice;
@@ -109,6 +110,8 @@ impl Stream<'_> {
         let mut vars = Vars::default();
         vars.set("backend", "auto");
         vars.set("filter", "");
+        vars.set("skip_if_nologs", "False");
+        vars.set("systemd_if_nologs", "True");
         for (name, (_, value)) in options.texts.iter() {
             vars.set(name, value.to_text());
         }
@@ -138,7 +141,7 @@ impl Stream<'_> {
         definition: &Definition,
         origin: &Origin,
     ) -> Result<String, ConfigError> {
-        let file = format!("action.d/{}", definition.name);
+        let file = join("action.d", &definition.name);
         let path = context.library.find(&file).ok_or_else(|| ConfigError::NoAction {
             origin: origin.clone(),
             name: definition.name.clone(),
@@ -146,8 +149,8 @@ impl Stream<'_> {
         })?;
         let mut params = definition.params.clone();
         let given = params.iter().position(|(key, _)| key == "actname").map(|at| params.remove(at));
-        let stem = definition.name.trim_end_matches(".py").to_owned();
-        let name = given.map_or(stem, |(_, name)| name);
+        let stem = definition.name.strip_suffix(".py").unwrap_or(&definition.name);
+        let name = given.map_or_else(|| stem.to_owned(), |(_, name)| name);
         let args = [name.as_str().into(), path.into(), values::json(&params).into()];
         self.set(&Some(origin.clone()), "addaction", args);
         Ok(name)
@@ -161,7 +164,7 @@ impl Stream<'_> {
         vars: &Vars,
         notices: &mut Vec<Notice>,
     ) -> Result<String, ConfigError> {
-        let file = format!("action.d/{}", definition.name);
+        let file = join("action.d", &definition.name);
         let ini = context.library.read(&file, notices).map_err(|error| {
             let found = !matches!(error, ConfigError::NotFound { .. });
             ConfigError::NoAction {

@@ -61,6 +61,7 @@ pub fn parse(path: &str, text: &str) -> ParsedFile {
         path: path.into(),
         out: ParsedFile::default(),
         seen: HashMap::new(),
+        defaults: HashMap::new(),
         block: None,
         option: None,
         indent: 0,
@@ -90,6 +91,8 @@ struct Parser {
     out: ParsedFile,
     /// Line of the first block of every section.
     seen: HashMap<String, u32>,
+    /// Lines of the options of all blocks of `[DEFAULT]`.
+    defaults: HashMap<String, u32>,
     block: Option<Block>,
     option: Option<Open>,
     indent: usize,
@@ -170,7 +173,21 @@ impl Parser {
         } else if let Some(hint) = hint.filter(|_| name.contains(['<', '\\', '(', '[', '|', '^'])) {
             self.warn(&origin, format!("'{name}' is read as an option of its own; {hint}"));
         }
+        if first.is_none() && self.block.as_ref().is_some_and(|b| b.name == DEFAULT) {
+            self.default_again(&name, &origin);
+        }
         self.option = Some(Open { name, origin, lines: vec![text], repeated: first.is_some() });
+    }
+
+    /// A second block of `[DEFAULT]` is common, and harmless where it says something new.
+    fn default_again(&mut self, name: &str, origin: &Origin) {
+        if let Some(first) = self.defaults.insert(name.to_owned(), origin.line) {
+            let text = format!(
+                "option '{name}' of [DEFAULT] appears again (first in line {first}): what is said \
+                 later wins; better keep one of them"
+            );
+            self.warn(origin, text);
+        }
     }
 
     /// What to say when a line looks like a lost continuation of the last option that is not

@@ -145,7 +145,7 @@ pub fn compile(
         let text = format!("Have not found any log file for '{jail}' jail.");
         let to_journal = backend.starts_with("auto")
             && options.is("systemd_if_nologs", true)
-            && filter.journalmatch(&options).is_some_and(|text| !text.value.is_empty());
+            && options.text("journalmatch").is_some();
         if to_journal {
             notices.push(Notice::warning(text + " Jail will monitor systemd journal."));
             // The filter may look different for the journal.
@@ -219,12 +219,6 @@ impl Filter {
         let compiled =
             compile_filter(context.library, &definition, &text.origin, &vars, &effective, notices)?;
         Ok(Filter { compiled: Some(compiled), backend: effective })
-    }
-
-    /// The journal match in force: the jail's own, else the filter's.
-    fn journalmatch<'a>(&'a self, options: &'a JailOptions) -> Option<&'a Text> {
-        let own = options.text("journalmatch");
-        own.or_else(|| self.compiled.as_ref()?.options.get("journalmatch"))
     }
 }
 

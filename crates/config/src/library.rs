@@ -86,7 +86,7 @@ pub fn compile_filter(
     backend: &str,
     notices: &mut Vec<Notice>,
 ) -> Result<Compiled, ConfigError> {
-    let name = format!("filter.d/{}", definition.name);
+    let name = crate::files::join("filter.d", &definition.name);
     let ini = library.read(&name, notices).map_err(|error| match error {
         ConfigError::NotFound { .. } => ConfigError::NoFilter {
             origin: origin.clone(),

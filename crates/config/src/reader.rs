@@ -51,7 +51,7 @@ pub struct Base<'a> {
 
 /// Reads the configuration `name` (`jail`, `filter.d/sshd`, …) below `base`.
 ///
-/// `predefined` are options every section sees unless a file says otherwise.
+/// `predefined` are options that every section sees, whatever `[DEFAULT]` says.
 pub fn read(base: Base<'_>, name: &str, predefined: &Options) -> Result<Ini, ConfigError> {
     let listed = listed(base, name);
     if listed.is_empty() {
@@ -92,14 +92,14 @@ fn dropins(files: &dyn Files, stem: &str, ending: &str) -> Vec<String> {
 
 fn read_files(files: &dyn Files, listed: &[String], predefined: &Options) -> Ini {
     let mut loader = Loader { files, queue: Vec::new(), ini: Ini::default(), depth: Vec::new() };
-    for (key, text) in predefined.iter() {
-        loader.ini.defaults.insert(key, text.clone());
-    }
     loader.expand(listed);
     let mut ini = loader.ini;
     for (path, file) in loader.queue {
         merge(&mut ini, file);
         ini.files.push(path);
+    }
+    for (key, text) in predefined.iter() {
+        ini.defaults.insert(key, text.clone());
     }
     ini
 }
@@ -118,8 +118,7 @@ impl Loader<'_> {
     fn expand(&mut self, listed: &[String]) {
         for path in listed {
             self.add(path);
-            let Some(stem) = path.strip_suffix(".conf") else { continue };
-            let local = format!("{stem}.local");
+            let local = format!("{}.local", stem(path));
             if !listed.contains(&local) && self.files.kind(&local) == Some(Kind::File) {
                 self.add(&local);
             }
@@ -178,6 +177,13 @@ impl Loader<'_> {
     }
 }
 
+/// A path without the ending of its last part.
+fn stem(path: &str) -> &str {
+    let name = path.rsplit('/').next().unwrap_or(path).trim_start_matches('.');
+    let ending = name.rfind('.').map_or(0, |at| name.len() - at);
+    path.get(..path.len() - ending).unwrap_or(path)
+}
+
 /// Resolves `.` and `..` textually, so that one file has one name.
 fn normalize(path: &str) -> String {
     if !path.contains("/.") {
@@ -208,10 +214,7 @@ fn merge(ini: &mut Ini, file: ParsedFile) {
             continue;
         }
         // `[Init?family=inet6]` holds variants of options of `[Init]`.
-        let (section, condition) = match block.name.split_once('?') {
-            Some((name, condition)) if !condition.is_empty() && is_word(name) => (name, condition),
-            _ => (block.name.as_str(), ""),
-        };
+        let (section, condition) = conditional(&block.name).unwrap_or((&block.name, ""));
         let merged = ini.sections.contains(section);
         let mut replaced = Vec::new();
         if let Some(options) = ini.sections.entry(section, Options::default) {
@@ -237,6 +240,9 @@ fn merge(ini: &mut Ini, file: ParsedFile) {
     }
 }
 
-fn is_word(name: &str) -> bool {
-    !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_')
+/// Name and condition of `Init?family=inet6` or `blocktype?family=inet6`; the name is one word.
+pub(crate) fn conditional(name: &str) -> Option<(&str, &str)> {
+    let (name, condition) = name.split_once('?')?;
+    let word = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_');
+    (word && !condition.is_empty()).then_some((name, condition))
 }

@@ -10,14 +10,15 @@ use crate::error::ConfigError;
 use crate::text::{Options, Text};
 
 /// How often one tag may be replaced inside one value.
-const MAX_REPEATS: u32 = 25;
+const MAX_REPEATS: u32 = 26;
 /// Longest value that replacing may produce.
 const MAX_LENGTH: usize = 1 << 20;
 
 /// Values of tags that are no options.
 pub type Fallback<'a> = dyn Fn(&str) -> Result<Option<String>, ConfigError> + 'a;
 
-/// Resolves every value of `options`; tags for which `keep` holds stay.
+/// Resolves every value of `options`; tags for which `keep` holds stay, and so do values of such
+/// names.
 pub fn resolve(
     options: &Options,
     keep: &dyn Fn(&str) -> bool,
@@ -25,8 +26,9 @@ pub fn resolve(
 ) -> Result<Options, ConfigError> {
     let mut resolved = Options::default();
     for (name, text) in options.iter() {
-        let text = if text.value.contains('<') {
-            resolve_one(name, text, options, keep, fallback)?
+        let text = if text.value.contains('<') && !keep(name) {
+            let option = |tag: &str| resolved.get(tag).or_else(|| options.get(tag));
+            resolve_one(name, text, &option, keep, fallback)?
         } else {
             text.clone()
         };
@@ -44,15 +46,15 @@ pub fn resolve_named(
 ) -> Result<Text, ConfigError> {
     let nothing = Origin { file: "".into(), line: 0 };
     match options.get(name) {
-        Some(text) => resolve_one(name, text, options, keep, fallback),
+        Some(text) => resolve_one(name, text, &|tag| options.get(tag), keep, fallback),
         None => Ok(Text::new("", &nothing)),
     }
 }
 
-fn resolve_one(
+fn resolve_one<'a>(
     name: &str,
     text: &Text,
-    options: &Options,
+    option: &dyn Fn(&str) -> Option<&'a Text>,
     keep: &dyn Fn(&str) -> bool,
     fallback: &Fallback<'_>,
 ) -> Result<Text, ConfigError> {
@@ -63,7 +65,7 @@ fn resolve_one(
         let tag = value.get(start + 1..end - 1).unwrap_or("").to_owned();
         let found = if keep(&tag) {
             None
-        } else if let Some(text) = options.get(&tag) {
+        } else if let Some(text) = option(&tag) {
             Some(text.value.to_string())
         } else {
             fallback(&tag)?

@@ -1,103 +1,227 @@
-//! The stock configuration that is installed here: our command stream must be fail2ban's, line for
-//! line, for all jails, for all filters in all their modes, and for all actions.
+//! The stock configurations: our command stream must be fail2ban's, command by command, for all
+//! jails with every action that `jail.conf` offers, for all filters in everything that they select
+//! on, and for all actions with everything that can be given to them.
 //!
-//! The files are read where they are installed; none of them is in this repository.
+//! Each generation is read by us and by its own fail2ban. The files are read where they are
+//! installed or unpacked; none of them is in this repository.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used)]
 #![allow(clippy::string_slice, clippy::indexing_slicing)]
 
 mod common;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use sekisho_config::dump::dump;
-use sekisho_config::load::{LoadOptions, Mode, load};
+use common::{Judge, dump_mode, without_quirk, write};
+use sekisho_config::dump::{dump, pretty};
+use sekisho_oracle::{cases, report};
 
-/// The stock tree and the version of fail2ban that reads it.
-fn stock() -> (PathBuf, String) {
-    let var = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.into());
-    (var("FAIL2BAN_CONFIG", "/etc/fail2ban").into(), var("FAIL2BAN_VERSION", "1.0.2"))
+/// A copy of a stock tree that may be changed.
+struct Stock {
+    _root: tempfile::TempDir,
+    dir: PathBuf,
 }
 
-fn has_stock(test: &str) -> bool {
-    let found = stock().0.join("jail.conf").exists();
-    if !found {
-        assert!(std::env::var("SEKISHO_CI").is_err(), "{test} needs fail2ban's stock files");
-        eprintln!("{test} skipped: needs fail2ban's stock files");
-    }
-    found && common::has_oracle(test)
-}
-
-/// Compares both streams of a folder, line by line.
-fn compare(dir: &Path, exceptions: &dyn Fn(&str) -> String) -> usize {
-    let dir = dir.to_str().unwrap().to_owned();
-    let (theirs, code) = common::oracle(std::slice::from_ref(&dir)).pop().unwrap();
-    let log = std::fs::read_to_string(format!("{dir}.err")).unwrap();
-    assert_eq!(code, 0, "{}", log.lines().rev().take(5).collect::<Vec<_>>().join("\n"));
-    let theirs: Vec<String> =
-        common::without_quirk(&theirs).iter().map(|line| exceptions(line)).collect();
-    let version = stock().1;
-    let options = LoadOptions { mode: Mode::Dump, version: &version, ..LoadOptions::default() };
-    let loaded = load(&common::Disk, &dir, &options).unwrap();
-    let ours = dump(&loaded.stream);
-    for (ours, theirs) in ours.lines().zip(&theirs) {
-        assert_eq!(ours, theirs);
-    }
-    assert_eq!(ours.lines().count(), theirs.len());
-    assert!(loaded.broken.is_empty(), "{:?}", loaded.broken);
-    theirs.len()
-}
-
-/// `iptables…[blocktype=…]` holds for IPv6 as well (1.0.2 and 1.1.0: for IPv4 only).
-fn parameter_beats_condition(line: &str) -> String {
-    let value = |key: &str| {
-        let (before, after) = line.split_once(&format!("['{key}', '"))?;
-        Some((before.len() + key.len() + 6, after.split("']").next()?))
-    };
-    match (value("blocktype"), value("blocktype?family=inet6")) {
-        (Some((_, given)), Some((at, six))) => {
-            format!("{}{given}{}", &line[..at], &line[at + six.len()..])
+impl Stock {
+    /// The tree of a judge, with the log files that it names.
+    fn of(judge: &Judge) -> Stock {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("etc");
+        common::copy_dir(&judge.fail2ban.config, &dir);
+        let logs = format!("{}/log", root.path().display());
+        for file in std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()) {
+            if !file.extension().is_some_and(|ending| ending == "conf") {
+                continue;
+            }
+            let text = std::fs::read_to_string(&file).unwrap().replace("/var/log", &logs);
+            for path in text.split_whitespace().filter_map(|word| word.strip_prefix(&logs)) {
+                let path = path.replace('*', "x");
+                if path.ends_with("log") {
+                    write(root.path(), &format!("log{path}"), b"");
+                }
+            }
+            std::fs::write(&file, text).unwrap();
         }
-        _ => line.to_owned(),
+        Stock { _root: root, dir }
+    }
+
+    /// Jails of our own in place of the stock ones.
+    fn with_jails(judge: &Judge, jails: &str) -> Stock {
+        let stock = Stock::of(judge);
+        write(&stock.dir, "jail.conf", jails.as_bytes());
+        std::fs::remove_dir_all(stock.dir.join("jail.d")).unwrap();
+        stock
+    }
+
+    fn text(&self, name: &str) -> String {
+        std::fs::read_to_string(self.dir.join(name)).unwrap()
+    }
+
+    /// Names of the stock jails.
+    fn jails(&self) -> Vec<String> {
+        let text = self.text("jail.conf");
+        let names = text.lines().filter_map(|l| l.strip_prefix('[')?.strip_suffix(']'));
+        names.filter(|n| *n != "INCLUDES" && *n != "DEFAULT").map(str::to_owned).collect()
+    }
+
+    /// Compares both streams, command by command; answers how many commands there are.
+    fn compare(&self, judge: &mut Judge, known: &mut Known) -> usize {
+        let answer = judge.client(&self.dir, &["-d"]);
+        assert_eq!(answer.code, 0, "{}", answer.errors());
+        let theirs = without_quirk(&answer.out);
+        let loaded = dump_mode(&self.dir, judge.version()).unwrap();
+        assert!(loaded.broken.is_empty(), "{:?}", loaded.broken);
+        let ours = dump(&loaded.stream);
+        for (ours, theirs) in ours.lines().zip(&theirs) {
+            known.same(ours, theirs, judge);
+        }
+        assert_eq!(ours.lines().count(), theirs.len());
+        theirs.len()
+    }
+
+    /// The same, pretty-printed.
+    fn compare_pretty(&self, judge: &mut Judge) {
+        let answer = judge.client(&self.dir, &["--dp"]);
+        assert_eq!(answer.code, 0, "{}", answer.errors());
+        let loaded = dump_mode(&self.dir, judge.version()).unwrap();
+        let ours = pretty(&loaded.stream);
+        for (ours, theirs) in ours.lines().zip(answer.out.lines()) {
+            // `-d` has shown that it is what is known.
+            let conditional = ours.contains("?family=") && judge.is_old();
+            assert!(ours == theirs || conditional, "{ours}\n{theirs}");
+        }
+        assert_eq!(ours.lines().count(), answer.out.lines().count());
+    }
+}
+
+/// How often the differences that docs/COMPAT.md names were seen.
+#[derive(Default)]
+struct Known {
+    /// A parameter and a value for one family (1.0.2 and 1.1.0: the parameter holds for the other
+    /// family only).
+    parameter: usize,
+    /// An action without `[Definition]`, for which fail2ban sends `None` as every option.
+    undefined: usize,
+}
+
+impl Known {
+    /// Two commands are the same, or differ in what is known.
+    fn same(&mut self, ours: &str, theirs: &str, judge: &Judge) {
+        if ours == theirs {
+            return;
+        }
+        let mut theirs = theirs.to_owned();
+        if theirs.contains("', None], ") {
+            self.undefined += 1;
+            for option in sekisho_config::definition::ACTION_OPTIONS {
+                theirs = theirs.replace(&format!("['{option}', None], "), "");
+            }
+        }
+        let entries =
+            |line: &str| -> Vec<String> { line.split(", [").map(str::to_owned).collect() };
+        let (ours, theirs) = (entries(ours), entries(&theirs));
+        assert_eq!(ours.len(), theirs.len(), "{ours:?}\n{theirs:?}");
+        for (own, other) in ours.iter().zip(&theirs) {
+            let base = own.split_once("?family=").filter(|_| judge.is_old() && own != other);
+            let Some((base, rest)) = base else {
+                assert_eq!(own, other, "{ours:?}");
+                continue;
+            };
+            // The value is the one that is given for both families.
+            let given = rest.split_once("', ").unwrap().1.trim_end_matches([']', ',']);
+            let plain = format!("{base}', {given}]");
+            assert!(ours.iter().any(|entry| entry.contains(plain.trim_start())), "{own} {other}");
+            self.parameter += 1;
+        }
+    }
+
+    fn nothing(&self) -> bool {
+        self.parameter == 0 && self.undefined == 0
     }
 }
 
 #[test]
 fn all_jails() {
-    if !has_stock("all_jails") {
-        return;
-    }
-    let root = tempfile::tempdir().unwrap();
-    let dir = root.path().join("etc");
-    common::copy_dir(&stock().0, &dir);
-    let text = std::fs::read_to_string(dir.join("jail.conf")).unwrap();
-    // 1.1.1 turns to the journal where there is no log file; older ones have no such option.
-    let mut local = "[DEFAULT]\nsystemd_if_nologs = false\n".to_owned();
-    let names = text.lines().filter_map(|l| l.strip_prefix('[')?.strip_suffix(']'));
-    for name in names.filter(|n| *n != "INCLUDES" && *n != "DEFAULT") {
-        writeln!(local, "[{name}]\nenabled = true").unwrap();
-    }
-    common::write(&dir, "jail.local", local.as_bytes());
-    let lines = compare(&dir, &|line| {
-        if line.starts_with("['multi-set', 'pass2allow-ftp', 'action', ") {
-            parameter_beats_condition(line)
-        } else {
-            line.to_owned()
+    for judge in &mut Judge::all() {
+        let stock = Stock::of(judge);
+        let mut known = Known::default();
+        let mut local = String::new();
+        for name in stock.jails() {
+            writeln!(local, "[{name}]\nenabled = true").unwrap();
         }
-    });
-    assert!(lines > 1000, "{lines}");
-
-    // The same, pretty-printed.
-    let theirs = common::client(&["-c", dir.to_str().unwrap(), "--dp"]);
-    let version = stock().1;
-    let options = LoadOptions { mode: Mode::Dump, version: &version, ..LoadOptions::default() };
-    let loaded = load(&common::Disk, dir.to_str().unwrap(), &options).unwrap();
-    let ours = sekisho_config::dump::pretty(&loaded.stream);
-    for (ours, theirs) in ours.lines().zip(theirs.lines()) {
-        assert!(ours == theirs || ours == "    ['blocktype?family=inet6', 'RETURN'],", "{ours}");
+        write(&stock.dir, "jail.local", local.as_bytes());
+        let commands = stock.compare(judge, &mut known);
+        assert!(commands > 1300, "{commands}");
+        stock.compare_pretty(judge);
+        assert!(known.nothing() || judge.version() == "1.0.2");
+        let jails = stock.jails().len();
+        report("stock jails, all enabled: -d and --dp", judge.version(), jails, "jails");
+        report("stock jails, all enabled: -d and --dp", judge.version(), commands, "commands");
     }
-    assert_eq!(ours.lines().count(), theirs.lines().count());
+}
+
+/// Options that the shortcuts of `jail.conf` need.
+const KEYS: &str = "cfemail = a@b\ncfapikey = key\nblocklist_de_apikey = key\nabuseipdb_apikey = key\n\
+                    abuseipdb_category = 18,22\n";
+
+/// Every stock jail with every `action_…` of `jail.conf`; jails of every kind with every action as
+/// `banaction` (with `SEKISHO_BANACTION_JAILS=1000` all jails).
+#[test]
+fn all_jails_with_all_actions() {
+    for judge in &mut Judge::all() {
+        let stock = Stock::of(judge);
+        let mut known = Known::default();
+        let text = stock.text("jail.conf");
+        let names: BTreeSet<&str> = text
+            .lines()
+            .filter(|line| line.starts_with("action_"))
+            .filter_map(|line| Some(line.split_once('=')?.0.trim()))
+            .collect();
+        assert!(names.len() > 5, "{names:?}");
+        let jails = stock.jails();
+        let mut commands = 0;
+        for name in &names {
+            let mut local = format!("[DEFAULT]\nenabled = true\n{KEYS}");
+            for jail in &jails {
+                writeln!(local, "[{jail}]\naction = %({name})s").unwrap();
+            }
+            write(&stock.dir, "jail.local", local.as_bytes());
+            commands += stock.compare(judge, &mut known);
+        }
+        report(
+            "stock jails × action shortcuts",
+            judge.version(),
+            names.len() * jails.len(),
+            "jails",
+        );
+        report("stock jails × action shortcuts", judge.version(), commands, "commands");
+
+        // Jails that pass other things down than the rest come first.
+        let special = ["sshd", "recidive", "pass2allow-ftp", "named-refused", "asterisk"];
+        let mut chosen = jails.clone();
+        chosen.sort_by_key(|jail| !special.contains(&jail.as_str()));
+        chosen.truncate(cases("SEKISHO_BANACTION_JAILS", special.len()));
+        let mut actions = 0;
+        for action in stems(&stock.dir.join("action.d")) {
+            let text = with_includes(&stock.dir.join("action.d"), &action);
+            let choices = choices(&text);
+            let types = choices.get("type").into_iter().flatten();
+            let with_type = types.map(|t| format!("{action}[type={t}]"));
+            for banaction in [action.clone()].into_iter().chain(with_type) {
+                let mut local = format!(
+                    "[DEFAULT]\n{KEYS}banaction = {banaction}\nbanaction_allports = {banaction}\n"
+                );
+                for jail in &chosen {
+                    writeln!(local, "[{jail}]\nenabled = true").unwrap();
+                }
+                write(&stock.dir, "jail.local", local.as_bytes());
+                stock.compare(judge, &mut known);
+                actions += 1;
+            }
+        }
+        report("stock jails × banaction", judge.version(), actions * chosen.len(), "jails");
+    }
 }
 
 /// Names of files in a folder without their ending.
@@ -107,74 +231,152 @@ fn stems(dir: &Path) -> BTreeSet<String> {
     names.filter_map(|n| n.strip_suffix(".conf").map(str::to_owned)).collect()
 }
 
-#[test]
-fn all_filters_in_all_modes() {
-    if !has_stock("all_filters_in_all_modes") {
-        return;
+/// The text of a file with what it includes.
+fn with_includes(dir: &Path, stem: &str) -> String {
+    let mut text = std::fs::read_to_string(dir.join(format!("{stem}.conf"))).unwrap_or_default();
+    let included: Vec<String> = text
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .filter(|(key, _)| ["before", "after"].contains(&key.trim()))
+        .filter_map(|(_, value)| value.trim().strip_suffix(".conf").map(str::to_owned))
+        .collect();
+    for stem in included {
+        text = with_includes(dir, &stem) + &text;
     }
-    let root = tempfile::tempdir().unwrap();
-    let dir = root.path().join("etc");
-    common::copy_dir(&stock().0, &dir);
-    let mut jails = "[DEFAULT]\nenabled = true\nbackend = auto\n".to_owned();
-    let mut number = 0;
-    // This one is only a part of others, and no filter by itself.
-    let filters = stems(&dir.join("filter.d")).into_iter().filter(|f| f != "selinux-common");
-    for filter in filters {
-        let path = dir.join("filter.d").join(format!("{filter}.conf"));
-        let text = std::fs::read_to_string(path).unwrap();
-        // A filter's modes are the options `…-MODE` that `<…-<mode>>` chooses from.
-        let mut modes: BTreeSet<&str> = BTreeSet::from(["", "normal", "aggressive"]);
-        for prefix in ["mdre-", "mdpr-", "_mdre-"] {
-            for line in text.lines().filter_map(|l| l.strip_prefix(prefix)) {
-                modes.extend(line.split([' ', '=']).next());
-            }
+    text
+}
+
+/// What a file selects on: of `<lt_<logtype>/x>` and `<mdre-<mode>>` the names `logtype` and `mode`,
+/// each with the values for which there is a section or an option.
+fn choices(text: &str) -> BTreeMap<&str, BTreeSet<&str>> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let mut found: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (at, _) in text.match_indices('<') {
+        let Some((prefix, rest)) = text[at + 1..].split_once('<') else { continue };
+        let Some((name, rest)) = rest.split_once('>') else { continue };
+        let Some((suffix, _)) = rest.split_once('>') else { continue };
+        let words = [prefix, name, suffix.trim_start_matches('/')];
+        if prefix.is_empty() || !words.iter().all(|word| word.chars().all(plain)) {
+            continue;
         }
-        for (mode, backend) in modes.iter().flat_map(|m| [(m, "auto"), (m, "systemd")]) {
-            number += 1;
-            let params = if mode.is_empty() { String::new() } else { format!("[mode={mode}]") };
-            writeln!(jails, "[t{number}]\nbackend = {backend}\nfilter = {filter}{params}").unwrap();
+        // The option that selects is no choice of its own.
+        let whole = format!("<{prefix}<{name}>{suffix}>");
+        for line in text.lines().filter(|line| !line.contains(&whole)) {
+            let candidate = if suffix.starts_with('/') {
+                line.strip_prefix('[').and_then(|line| line.strip_suffix(']'))
+            } else {
+                line.split_once('=').and_then(|(key, _)| key.trim_end().strip_suffix(suffix))
+            };
+            found.entry(name).or_default().extend(candidate.and_then(|c| c.strip_prefix(prefix)));
         }
     }
-    common::write(&dir, "jail.conf", jails.as_bytes());
-    std::fs::remove_dir_all(dir.join("jail.d")).unwrap();
-    let lines = compare(&dir, &str::to_owned);
-    assert!(lines > 2000, "{lines}");
+    found
+}
+
+/// Every combination of choices, as parameters.
+fn combinations(choices: &BTreeMap<&str, BTreeSet<&str>>) -> Vec<String> {
+    let mut all = vec![String::new()];
+    for (name, values) in choices {
+        let more = values.iter().flat_map(|v| all.iter().map(move |p| format!("{p}[{name}={v}]")));
+        let more: Vec<String> = more.collect();
+        all.extend(more);
+    }
+    assert!(all.len() < 1000, "{choices:?}");
+    all
 }
 
 #[test]
-fn all_actions() {
-    if !has_stock("all_actions") {
-        return;
-    }
-    let root = tempfile::tempdir().unwrap();
-    let dir = root.path().join("etc");
-    common::copy_dir(&stock().0, &dir);
-    let mut jails =
-        "[DEFAULT]\nenabled = true\nbantime = 10m\nlogpath =\nsender = root\n".to_owned();
-    let actions = stems(&dir.join("action.d"));
-    for (number, action) in actions.iter().enumerate() {
-        writeln!(
-            jails,
-            "[t{number}]\naction = {action}\n  {action}[actname=second, name=t{number}-x, \
-             port=\"80,443\", protocol=tcp, chain=\"<known/chain>\", blocktype=DROP, \
-             sender=\"%(sender)s\", dest=me, actionban=\"ban <ip> <port>\"]"
-        )
-        .unwrap();
-    }
-    writeln!(jails, "[py]\naction = smtp.py[dest=\"a b\", sendername=x]").unwrap();
-    common::write(&dir, "jail.conf", jails.as_bytes());
-    std::fs::remove_dir_all(dir.join("jail.d")).unwrap();
-    let lines = compare(&dir, &|line| {
-        // A file without [Definition] sends `None` for every option; we send nothing.
-        let mut line = line.to_owned();
-        for option in sekisho_config::definition::ACTION_OPTIONS {
-            line = line.replace(&format!("['{option}', None], "), "");
+fn all_filters_in_all_their_ways() {
+    for judge in &mut Judge::all() {
+        let dir = judge.fail2ban.config.join("filter.d");
+        let mut jails = "[DEFAULT]\nenabled = true\nbackend = auto\n".to_owned();
+        let mut number = 0;
+        let mut selected = BTreeSet::new();
+        // This one is only a part of others, and no filter by itself.
+        for filter in stems(&dir).into_iter().filter(|f| f != "selinux-common") {
+            let text = with_includes(&dir, &filter);
+            let mut choices = choices(&text);
+            selected.extend(choices.keys().map(|name| (*name).to_owned()));
+            choices.entry("mode").or_default().extend(["normal", "aggressive", "nosuch"]);
+            choices.entry("logtype").or_default().extend(["file", "journal"]);
+            let params = combinations(&choices);
+            for (params, backend) in params.iter().flat_map(|p| [(p, "auto"), (p, "systemd")]) {
+                number += 1;
+                let jail = format!("[t{number}]\nbackend = {backend}\nfilter = {filter}{params}");
+                writeln!(jails, "{jail}").unwrap();
+            }
+            if text.contains("\nfailregex") {
+                number += 1;
+                let known = "failregex = %(known/failregex)s\n <HOST> more\nignoreregex = x";
+                writeln!(jails, "[t{number}]\nfilter = {filter}[mode=aggressive]\n{known}")
+                    .unwrap();
+            }
         }
-        if line.contains(", 'action', 'second', ") {
-            parameter_beats_condition(&line)
-        } else {
-            line
+        let wanted = ["logging", "logtype", "mode"];
+        assert!(wanted.iter().all(|name| selected.contains(*name)), "{selected:?}");
+        let stock = Stock::with_jails(judge, &jails);
+        let mut known = Known::default();
+        let commands = stock.compare(judge, &mut known);
+        assert!(known.nothing());
+        assert!(commands > 5000, "{commands}");
+        report("stock filters × what they select on", judge.version(), number, "filters");
+    }
+}
+
+/// Options of the `[Init]` sections of a text.
+fn init_options(text: &str) -> BTreeSet<&str> {
+    let mut section = "";
+    let mut found = BTreeSet::new();
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            section = name;
+        } else if section.starts_with("Init") && line.starts_with(|c: char| c.is_ascii_alphabetic())
+        {
+            found.extend(line.split_once('=').map(|(key, _)| key.trim()));
         }
-    });
-    assert!(lines >= actions.len() * 6, "{lines}");
+    }
+    found
+}
+
+#[test]
+fn all_actions_with_all_parameters() {
+    for judge in &mut Judge::all() {
+        let dir = judge.fail2ban.config.join("action.d");
+        let mut jails =
+            "[DEFAULT]\nenabled = true\nbantime = 10m\nlogpath =\nsender = root\n".to_owned();
+        let mut number = 0;
+        let mut jail = |definition: &str| {
+            number += 1;
+            writeln!(jails, "[t{number}]\naction = {definition}").unwrap();
+        };
+        for action in stems(&dir) {
+            let text = with_includes(&dir, &action);
+            jail(&action);
+            jail(&format!(
+                "{action}\n  {action}[actname=second, name=x, port=\"80,443\", protocol=tcp, \
+                 chain=\"<known/chain>\", blocktype=DROP, sender=\"%(sender)s\", dest=me, \
+                 actionban=\"ban <ip> <port>\"]"
+            ));
+            for params in combinations(&choices(&text)).iter().filter(|p| !p.is_empty()) {
+                jail(&format!("{action}{params}"));
+            }
+            for option in init_options(&text) {
+                jail(&format!("{action}[{option}=\"a b\"]"));
+                jail(&format!("{action}[{option}=\"<known/{option}> more\", zz=\"<{option}>\"]"));
+                // 1.1.0 and older know no conditions here.
+                if !judge.is_old() {
+                    jail(&format!("{action}[{option}?family=inet6=\"six <ip>\"]"));
+                    jail(&format!("{action}[{option}=4, {option}?family=inet6=six]"));
+                }
+            }
+        }
+        jail("smtp.py[dest=\"a b\", sendername=x]");
+        let stock = Stock::with_jails(judge, &jails);
+        let mut known = Known::default();
+        let commands = stock.compare(judge, &mut known);
+        assert!(commands > number * 3, "{commands}");
+        // The exceptions are still needed, each where it is said to be.
+        assert_eq!((known.parameter > 0, known.undefined > 0), (judge.is_old(), true));
+        report("stock actions × parameters", judge.version(), number, "actions");
+    }
 }

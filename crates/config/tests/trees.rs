@@ -1,90 +1,51 @@
 //! Small configurations, each for one construct: the command stream must be fail2ban's.
 //!
-//! `data/trees.txt` holds them: `=== name` begins a tree, `--- path` a file of it. A tree with a
-//! file `expected` is one where we differ on purpose, or where both refuse and only our words are
-//! of interest: it says what we print (without the server's options), and the oracle must still
-//! print something else, so that no exception outlives its reason.
+//! `data/trees.txt` holds them (`common/tree.rs` describes the format). A tree marked `expected` is
+//! one where we differ on purpose, or where both refuse and only our words are of interest: it says
+//! what we print (without the server's options), and fail2ban must still print something else, so
+//! that no exception outlives its reason.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used)]
 #![allow(clippy::string_slice, clippy::indexing_slicing)]
 
 mod common;
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use common::tree::{Tree, parse};
+use common::verdict::without_broken;
+use common::{Answer, Disk, Judge, dump_mode, without_quirk};
 use sekisho_config::dump::dump;
-use sekisho_config::load::{LoadOptions, Loaded, Mode, load};
+use sekisho_config::load::{LoadOptions, Mode, load};
+use sekisho_oracle::report;
 
 const TREES: &str = include_str!("data/trees.txt");
 
-struct Tree {
-    name: String,
-    files: BTreeMap<String, String>,
-    expected: Option<String>,
-}
+/// Both refuse everything.
+const FATAL: &str = "fatal";
+/// Only fail2ban before 1.1.1 says something else.
+const OLD: &str = "old";
 
-fn trees() -> Vec<Tree> {
-    let mut trees: Vec<Tree> = Vec::new();
-    let mut file: Option<String> = None;
-    for line in TREES.split_inclusive('\n') {
-        if let Some(name) = line.strip_prefix("=== ") {
-            let name = name.trim().to_owned();
-            trees.push(Tree { name, files: BTreeMap::new(), expected: None });
-            file = None;
-        } else if let Some(path) = line.strip_prefix("--- ") {
-            file = Some(path.trim().to_owned());
-            let tree = trees.last_mut().unwrap();
-            match path.trim() {
-                "expected" => tree.expected = Some(String::new()),
-                path => assert!(tree.files.insert(path.to_owned(), String::new()).is_none()),
-            }
-        } else {
-            let tree = trees.last_mut().unwrap();
-            let file = file.as_ref().expect("a line outside a file");
-            match file.as_str() {
-                "expected" => tree.expected.as_mut().unwrap().push_str(line),
-                path => tree.files.get_mut(path).unwrap().push_str(line),
-            }
-        }
+/// All trees, written into folders of their own.
+fn written() -> (tempfile::TempDir, Vec<(Tree, PathBuf)>) {
+    let root = tempfile::tempdir().unwrap();
+    let mut trees = Vec::new();
+    for (at, tree) in parse(TREES).into_iter().enumerate() {
+        let dir = root.path().join(format!("t{at}"));
+        tree.write(&dir);
+        trees.push((tree, dir));
     }
-    trees
-}
-
-fn write(tree: &Tree, dir: &Path) {
-    let here = dir.to_str().unwrap();
-    common::write(dir, "fail2ban.conf", b"[Definition]\n");
-    for (path, text) in &tree.files {
-        let text = text.replace("@DIR@", here);
-        let mut bytes = Vec::new();
-        for (at, part) in text.split("\\xff").enumerate() {
-            if at > 0 {
-                bytes.push(0xff);
-            }
-            bytes.extend_from_slice(part.as_bytes());
-        }
-        common::write(dir, path, &bytes);
-    }
-}
-
-/// The oracle's version.
-fn version() -> String {
-    std::env::var("FAIL2BAN_VERSION").unwrap_or_else(|_| "1.0.2".into())
-}
-
-fn load_tree(dir: &str, mode: Mode) -> Result<Loaded, String> {
-    let options = LoadOptions { mode, version: &version(), ..LoadOptions::default() };
-    load(&common::Disk, dir, &options).map_err(|e| e.to_string())
+    (root, trees)
 }
 
 /// What we print, in the form of `expected`: notices with a place, then jails, then what is fatal.
-fn ours(dir: &str) -> String {
-    let (notices, stream) = match load_tree(dir, Mode::Dump) {
+fn ours(dir: &Path) -> String {
+    let (notices, stream) = match dump_mode(dir, "1.1.1") {
         Ok(loaded) => (loaded.notices, dump(&loaded.stream)),
         Err(error) => (Vec::new(), format!("FATAL {error}\n")),
     };
     let notices = notices.iter().filter(|n| n.origin.is_some()).map(|n| n.located() + "\n");
     let stream = stream.lines().filter(|l| !is_server_option(l)).map(|l| format!("{l}\n"));
-    notices.chain(stream).collect::<String>().replace(dir, "@DIR@")
+    notices.chain(stream).collect::<String>().replace(dir.to_str().unwrap(), "@DIR@")
 }
 
 /// The global options that are there when no file sets them.
@@ -100,70 +61,100 @@ fn is_server_option(line: &str) -> bool {
     .contains(&line)
 }
 
+/// With `UPDATE_EXPECT=1` the file is written anew.
 #[test]
 fn where_we_differ() {
-    let root = tempfile::tempdir().unwrap();
+    let (_root, trees) = written();
     let mut failures = Vec::new();
-    for (at, tree) in trees().iter().enumerate() {
-        let dir = root.path().join(format!("t{at}"));
-        write(tree, &dir);
-        let ours = ours(dir.to_str().unwrap());
-        if let Some(expected) = &tree.expected
-            && *expected != ours
-        {
-            failures.push(format!("=== {}\n{ours}", tree.name));
+    let mut text = TREES.to_owned();
+    for (tree, dir) in &trees {
+        let Some((label, expected)) = &tree.expected else { continue };
+        let ours = ours(dir);
+        if *expected != ours {
+            failures.push(format!("=== {}\n--- expected {label}\n{ours}", tree.name));
+            let from = text.find(&format!("=== {}\n", tree.name)).unwrap();
+            let head = format!("--- expected {label}\n");
+            let from = from + text[from..].find(&head).unwrap() + head.len();
+            text.replace_range(from..from + expected.len(), &ours);
         }
+    }
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/trees.txt");
+        return std::fs::write(path, text).unwrap();
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
+/// Every kind of difference is listed.
+#[test]
+fn differences_are_documented() {
+    let document = include_str!("../../../docs/COMPAT.md");
+    for (label, _) in parse(TREES).into_iter().filter_map(|tree| tree.expected) {
+        let listed = document.contains(&format!("trees marked `{label}`"));
+        assert!(listed || [FATAL, OLD].contains(&label.as_str()), "{label} is not in COMPAT.md");
+    }
+}
+
 #[test]
 fn streams_are_fail2bans() {
-    if !common::has_oracle("streams_are_fail2bans") {
-        return;
-    }
-    let root = tempfile::tempdir().unwrap();
-    let trees = trees();
-    let mut dirs = Vec::new();
-    for (at, tree) in trees.iter().enumerate() {
-        let dir = root.path().join(format!("t{at}"));
-        write(tree, &dir);
-        dirs.push(dir.to_str().unwrap().to_owned());
-    }
+    let (_root, trees) = written();
+    let dirs: Vec<&PathBuf> = trees.iter().map(|(_, dir)| dir).collect();
     let mut failures = Vec::new();
-    for ((tree, dir), (theirs, _)) in trees.iter().zip(&dirs).zip(common::oracle(&dirs)) {
-        let theirs = common::without_quirk(&theirs);
-        let ours: Vec<String> = match load_tree(dir, Mode::Dump) {
-            Ok(loaded) => dump(&loaded.stream).lines().map(str::to_owned).collect(),
-            Err(error) => vec![format!("FATAL {error}")],
-        };
-        match &tree.expected {
-            None if ours != theirs => failures.push(format!(
-                "=== {}\n--- ours\n{}\n--- fail2ban\n{}",
-                tree.name,
-                ours.join("\n"),
-                theirs.join("\n")
-            )),
-            // Exceptions are named for the oldest version.
-            Some(_) if ours == theirs && version() == "1.0.2" => {
-                failures.push(format!("=== {}: no difference any more", tree.name));
+    for judge in &mut Judge::all() {
+        let answers = judge.clients(&dirs, &["-d"]);
+        for ((tree, dir), answer) in trees.iter().zip(answers) {
+            if let Err(text) = compare(judge, tree, dir, &answer) {
+                let text = text.replace(dir.to_str().unwrap(), "@DIR@");
+                failures.push(format!("=== {} ({})\n{text}", tree.name, judge.version()));
             }
-            _ => {}
         }
+        report(
+            "configuration trees: -d, accepted or refused",
+            judge.version(),
+            trees.len(),
+            "trees",
+        );
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+fn compare(judge: &mut Judge, tree: &Tree, dir: &Path, answer: &Answer) -> Result<(), String> {
+    let theirs = without_quirk(&answer.out);
+    let loaded = dump_mode(dir, judge.version());
+    let ours: Vec<String> = match &loaded {
+        Ok(loaded) => dump(&loaded.stream).lines().map(str::to_owned).collect(),
+        Err(error) => vec![format!("FATAL {error}")],
+    };
+    let same = ours == theirs;
+    let old = judge.is_old();
+    let fail = |what: &str| {
+        let (ours, theirs) = (ours.join("\n"), theirs.join("\n"));
+        Err(format!("{what}\n--- ours\n{ours}\n--- fail2ban\n{theirs}\n{}", answer.errors()))
+    };
+    match (tree.expected.as_ref().map(|(label, _)| label.as_str()), loaded) {
+        (Some(OLD), _) if old => Ok(()),
+        (None | Some(OLD), _) if !same => fail("the streams differ"),
+        (None | Some(OLD), Ok(loaded)) if loaded.nothing_left() == (answer.code == 0) => {
+            fail(&format!("fail2ban's exit code is {}", answer.code))
+        }
+        (None | Some(OLD), _) => Ok(()),
+        (Some(_), _) if old => Ok(()),
+        (Some(_), _) if same => fail("no difference any more"),
+        (Some(FATAL), _) if answer.code == 0 => fail("fail2ban accepts it"),
+        (Some("one jail"), Ok(loaded)) => without_broken(judge, dir, &loaded),
+        (Some(_), _) => Ok(()),
+    }
 }
 
 /// Every tree, also the broken ones, loads in start mode without panicking, and every command that
 /// comes from a file says from which line.
 #[test]
 fn origins_are_named() {
-    let root = tempfile::tempdir().unwrap();
-    for (at, tree) in trees().iter().enumerate() {
-        let dir = root.path().join(format!("t{at}"));
-        write(tree, &dir);
+    let (_root, trees) = written();
+    for (tree, dir) in &trees {
+        let options = LoadOptions { mode: Mode::Start, ..LoadOptions::default() };
         let dir = dir.to_str().unwrap();
-        let Ok(loaded) = load_tree(dir, Mode::Start) else { continue };
+        let Ok(loaded) = load(&Disk, dir, &options) else { continue };
         for words in &loaded.stream {
             let Some(origin) = &words.origin else { continue };
             assert!(origin.file.starts_with(dir), "{}: {}", tree.name, words.repr());

@@ -21,7 +21,8 @@ fn every_difference_has_its_test() {
         let mut tests = 0;
         for word in shown.split('`').skip(1).step_by(2) {
             let Some((file, function)) = word.split_once("::") else {
-                assert!(trees.contains(&format!("=== {word}\n")), "no tree {word:?}: {row}");
+                let marked = trees.contains(&format!("--- expected {word}\n"));
+                assert!(marked, "no tree marked {word:?}: {row}");
                 continue;
             };
             tests += 1;

@@ -1,10 +1,15 @@
-//! The real file system for tests, and the installed fail2ban as an oracle.
+//! The real file system for tests, and `fail2ban-client` as a judge of whole folders.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, clippy::unwrap_used)]
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, dead_code)]
+
+pub mod tree;
+pub mod verdict;
 
 use std::path::Path;
 
 use sekisho_config::files::{Files, Kind, ReadError};
+use sekisho_config::load::{FatalError, LoadOptions, Loaded, Mode, load};
+use sekisho_oracle::{Fail2ban, Python};
 
 /// The real file system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,52 +37,78 @@ impl Files for Disk {
     }
 }
 
-/// Where the installed fail2ban lives, unless `FAIL2BAN_PATH` says otherwise.
-const PYTHON: &str = "/usr/bin/python3";
-
-/// Whether the oracle is installed; without it a test says so and passes, unless `SEKISHO_CI` is
-/// set.
-pub fn has_oracle(test: &str) -> bool {
-    let path = std::env::var("FAIL2BAN_PATH");
-    let path = path.unwrap_or_else(|_| "/usr/lib/python3/dist-packages".to_owned());
-    let found = Path::new(PYTHON).exists() && Path::new(&path).join("fail2ban/client").is_dir();
-    if !found {
-        assert!(std::env::var("SEKISHO_CI").is_err(), "{test} needs python3 and fail2ban");
-        eprintln!("{test} skipped: needs python3 and fail2ban");
-    }
-    found
+/// What a program printed, and its exit code.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// On standard output.
+    pub out: String,
+    /// On standard error.
+    pub err: String,
+    /// Its exit code.
+    pub code: i64,
 }
 
-/// What the oracle prints for `-d`, and its exit code, for every folder.
-pub fn oracle(folders: &[String]) -> Vec<(String, i32)> {
-    use std::io::Write as _;
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/oracle.py");
-    let mut child = std::process::Command::new(PYTHON)
-        .arg(script)
-        .stdin(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut input = child.stdin.take().unwrap();
-    for folder in folders {
-        writeln!(input, "{folder}").unwrap();
+impl Answer {
+    /// What was logged as an error.
+    pub fn errors(&self) -> String {
+        let mild = [" WARNING ", " NOTICE ", "No section: "];
+        let wrong = |line: &&str| !mild.iter().any(|word| line.contains(word));
+        self.err.lines().filter(wrong).collect::<Vec<_>>().join("\n")
     }
-    drop(input);
-    assert!(child.wait().unwrap().success());
-    let read = |folder: &str, what: &str| {
-        String::from_utf8(std::fs::read(format!("{folder}.{what}")).unwrap()).unwrap()
-    };
-    folders.iter().map(|f| (read(f, "out"), read(f, "code").trim().parse().unwrap())).collect()
 }
 
-/// What the installed client prints on standard output.
-pub fn client(args: &[&str]) -> String {
-    let output = std::process::Command::new(PYTHON)
-        .arg("/usr/bin/fail2ban-client")
-        .args(args)
-        .env("PYTHONPATH", std::env::var("FAIL2BAN_PATH").unwrap_or_default())
-        .output()
-        .unwrap();
-    String::from_utf8(output.stdout).unwrap()
+/// A `fail2ban-client` that answers for many folders.
+pub struct Judge {
+    python: Python,
+    /// Which fail2ban it is.
+    pub fail2ban: Fail2ban,
+}
+
+impl Judge {
+    /// All fail2bans of this machine.
+    #[track_caller]
+    pub fn all() -> Vec<Judge> {
+        let start = |fail2ban: Fail2ban| Judge {
+            python: Python::start(fail2ban.python(), include_str!("judge.py"), &[]),
+            fail2ban,
+        };
+        Fail2ban::all().into_iter().map(start).collect()
+    }
+
+    /// Its version.
+    pub fn version(&self) -> &str {
+        &self.fail2ban.version
+    }
+
+    /// Whether it is older than 1.1.1, which sekisho follows.
+    pub fn is_old(&self) -> bool {
+        self.version() < "1.1.1"
+    }
+
+    /// `fail2ban-client -c DIR ARGS…` for every folder.
+    pub fn clients<D: AsRef<Path>>(&mut self, dirs: &[D], args: &[&str]) -> Vec<Answer> {
+        let question =
+            |dir: &D| serde_json::json!({"dir": dir.as_ref().to_str().unwrap(), "args": args});
+        let answers = self.python.ask_all(dirs.iter().map(question).collect());
+        let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+        let answer = |answer: serde_json::Value| Answer {
+            out: text(&answer["out"]),
+            err: text(&answer["err"]),
+            code: answer["code"].as_i64().unwrap(),
+        };
+        answers.into_iter().map(answer).collect()
+    }
+
+    /// `fail2ban-client -c DIR ARGS…`
+    pub fn client(&mut self, dir: &Path, args: &[&str]) -> Answer {
+        self.clients(&[dir], args).pop().unwrap()
+    }
+}
+
+/// Our reading of a folder for `-d`, with the version that a judge has.
+pub fn dump_mode(dir: &Path, version: &str) -> Result<Loaded, FatalError> {
+    let options = LoadOptions { mode: Mode::Dump, version, ..LoadOptions::default() };
+    load(&Disk, dir.to_str().unwrap(), &options)
 }
 
 /// Writes a file below `dir`, making folders.
@@ -101,8 +132,8 @@ pub fn copy_dir(from: &Path, to: &Path) {
     }
 }
 
-/// Lines of a dump without a quirk of fail2ban: a parameter whose name is part of the word
-/// `datepattern` is sent as an option (`['set', 'j', 'a', '1']`), which its server refuses.
+/// Lines of a dump without a quirk of fail2ban before 1.1.1: a parameter whose name is part of the
+/// word `datepattern` is sent as an option (`['set', 'j', 'a', '1']`), which its server refuses.
 pub fn without_quirk(dump: &str) -> Vec<String> {
     let quirk = |line: &str| {
         let name = line.strip_prefix("['set', '").and_then(|l| l.split("', '").nth(1));
