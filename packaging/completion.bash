@@ -1,6 +1,9 @@
 # Made by `sekisho completion bash`; changes belong into the tables of options.
 _sekisho_own=(
     'run @any @any'
+    'check @any @any ?--json'
+    'status ?@jail --json'
+    'banned --json'
     'server ?@any ?start'
     'regex ?@any @file @any'
     'manual ?@any'

@@ -6,6 +6,7 @@
 
 mod configuration;
 mod interactive;
+mod json;
 mod link;
 mod start;
 
@@ -159,6 +160,10 @@ impl Client {
 
     /// Runs one command; whether it succeeded.
     fn process(&self, command: &[&str]) -> bool {
+        if self.program == Program::Sekisho && command.contains(&"--json") {
+            let command: Vec<&str> = command.iter().copied().filter(|w| *w != "--json").collect();
+            return self.json(&command);
+        }
         match command {
             ["start"] => self.start(None),
             ["restart"] => self.restart(),

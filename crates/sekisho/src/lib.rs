@@ -20,6 +20,7 @@ pub mod resolve;
 pub mod run;
 pub mod source;
 pub mod store;
+pub mod takeover;
 pub mod tree;
 
 use std::sync::Arc;

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use crate::cli::{self, CommandHelp};
 use crate::client::{self, Daemon, Program};
 use crate::process;
+use crate::takeover;
 
 /// The parts that the front does not contain.
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +72,7 @@ fn sekisho(args: &[String], parts: Parts) -> u8 {
             let _ = io::stdout().write_all(page.as_bytes());
             0
         }
+        "check" => takeover::main(rest),
         "completion" if rest == ["bash"] => {
             let _ = io::stdout().write_all(cli::completion::bash().as_bytes());
             0

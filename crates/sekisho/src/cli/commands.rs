@@ -121,6 +121,12 @@ pub const OWN_COMMANDS: &[CommandHelp] = &[
         "run [-c DIR]",
         "guard with the configuration this machine has, or the built-in one; without root, watch and report",
     ),
+    C(
+        "check [-c DIR] [--json]",
+        "say what would change if sekisho took the place of this machine's fail2ban; changes nothing",
+    ),
+    C("status [<JAIL>] --json", "the state of the jails, or of one, as JSON; also: stats --json"),
+    C("banned --json", "who is banned, with jail and times, as JSON"),
     C("server [OPTIONS] [start]", "the same as fail2ban-server"),
     C("regex [OPTIONS] <LOG> <REGEX>", "the same as fail2ban-regex"),
     C("manual [PROGRAM]", "print the manual page of a program in roff"),

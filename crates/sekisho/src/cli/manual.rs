@@ -4,7 +4,7 @@
 //! the day or the version.
 
 use super::{CommandHelp, OPTIONS, commands_of};
-use crate::{regex_tool, run};
+use crate::{regex_tool, run, takeover};
 
 /// The manual page of a program; `None` if it is none of ours.
 pub fn manual(program: &str) -> Option<String> {
@@ -65,6 +65,8 @@ pub fn manual(program: &str) -> Option<String> {
     if program == "sekisho" {
         page.push_str(".SH OPTIONS OF SEKISHO RUN\n");
         run::OPTIONS.iter().for_each(|(names, help)| entry(&mut page, names, help));
+        page.push_str(".SH OPTIONS OF SEKISHO CHECK\n");
+        takeover::OPTIONS.iter().for_each(|(names, help)| entry(&mut page, names, help));
         page.push_str(".SH OPTIONS OF SEKISHO REGEX\n");
         regex_tool::option_list().for_each(|(names, help)| entry(&mut page, &names, help));
     }

@@ -6,10 +6,13 @@
 
 mod file;
 mod notes;
+pub mod peek;
 mod pending;
 mod queries;
 mod rows;
 mod worker;
+
+pub use file::VERSION;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -8,6 +8,7 @@ mod bad_lines;
 mod enforcement;
 mod life;
 mod storage;
+mod takeover;
 
 use std::fs;
 use std::io::Write;
