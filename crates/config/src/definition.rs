@@ -65,8 +65,8 @@ pub struct Compiled {
     pub from_definition: usize,
     /// All other parameters and `[Init]` values, unresolved: tags at run time.
     pub properties: Options,
-    /// Every value a jail can reach as `%(known/…)s`.
-    pub known: Vec<(String, Arc<str>)>,
+    /// Every value a jail can reach as `%(known/…)s`, or why it has none.
+    pub known: Vec<(String, Result<Arc<str>, ConfigError>)>,
 }
 
 /// Whether the files themselves say which kind of log they are for.
@@ -86,7 +86,8 @@ pub fn compile(ini: &Ini, request: &Request<'_>) -> Result<Compiled, ConfigError
         init.insert(key, Text::new(value.as_str(), request.origin));
     }
     for (key, value) in request.defaults {
-        if !init.contains(key) {
+        // An empty `logtype` counts as none.
+        if init.get(key).is_none_or(|text| text.value.is_empty() && *key == "logtype") {
             init.insert(key, Text::new(*value, request.origin));
         }
     }
@@ -112,15 +113,20 @@ pub fn compile(ini: &Ini, request: &Request<'_>) -> Result<Compiled, ConfigError
         init.insert(key, text);
     }
 
-    let given = vars.clone();
+    let given_vars = vars.clone();
     let actions = request.table == ACTION_OPTIONS;
     if !actions {
         // A filter sees [Init] as variables too; an action does not.
-        for (key, text) in init.iter() {
+        for (key, text) in init.iter().chain(known.iter()) {
             vars.set(key, text.value.clone());
         }
     }
     let with_vars = Scope { ini, vars: &vars };
+    let conditional = |tag: &str| {
+        init.iter().any(|(key, _)| reader::conditional(key).is_some_and(|(base, _)| base == tag))
+    };
+    let keep = |tag: &str| (actions && AT_RUN_TIME.contains(&tag)) || conditional(tag);
+    let fallback = |tag: &str| elsewhere(&plain, &given_vars, &with_vars, tag);
     let mut combined = Options::default();
     if ini.sections.contains(DEFINITION) {
         for option in request.table.iter().filter(|o| !init.contains(o)) {
@@ -129,43 +135,62 @@ pub fn compile(ini: &Ini, request: &Request<'_>) -> Result<Compiled, ConfigError
             }
         }
     }
+    let from_definition = combined.iter().count();
     for (key, text) in init.iter().chain(known.iter()) {
         combined.insert(key, text.clone());
     }
-
-    let conditional = |tag: &str| {
-        init.iter().any(|(key, _)| reader::conditional(key).is_some_and(|(base, _)| base == tag))
-    };
-    let keep = |tag: &str| actions && (AT_RUN_TIME.contains(&tag) || conditional(tag));
-    let fallback = |tag: &str| elsewhere(&plain, &given, &with_vars, tag);
     let resolved = tags::resolve(&combined, &keep, &fallback)?;
 
-    let from_definition =
-        request.table.iter().filter(|o| combined.contains(o) && !init.contains(o)).count();
     let mut compiled = Compiled { from_definition, ..Compiled::default() };
-    for (key, text) in resolved.iter() {
-        compiled.known.push((key.to_owned(), text.value.clone()));
-        if request.table.contains(&key) {
-            compiled.options.insert(key, text.clone());
-        }
+    for (key, text) in resolved.iter().filter(|(key, _)| request.table.contains(key)) {
+        compiled.options.insert(key, text.clone());
     }
     for (key, text) in init.iter().filter(|(key, _)| !request.table.contains(key)) {
         compiled.properties.insert(key, text.clone());
     }
-    // Other options of [Definition] are known to the jail as well; a broken one that nobody asks
-    // for does no harm.
-    for (key, _) in ini.sections.get(DEFINITION).into_iter().flat_map(OrderedMap::iter) {
-        if resolved.contains(key) {
-            continue;
+    if !actions {
+        let scopes = [Scope { ini, vars: &given_vars }, with_vars];
+        let mut first = init.clone();
+        for (key, text) in known.iter() {
+            first.insert(key, text.clone());
         }
-        let Ok(Some(text)) = with_vars.get(DEFINITION, key) else { continue };
-        let mut with_it = combined.clone();
-        with_it.insert(key, text);
-        if let Ok(resolved) = tags::resolve_named(key, &with_it, &keep, &fallback) {
-            compiled.known.push((key.to_owned(), resolved.value));
-        }
+        compiled.known = known_to_jail(&plain, scopes, request.table, first, &keep);
     }
     Ok(compiled)
+}
+
+/// What a jail can reach as `%(known/…)s`: parameters, `[Init]`, and all options of a filter as they
+/// are before `[Init]` counts as variables, resolved. A broken one does harm to who asks for it.
+fn known_to_jail(
+    plain: &Scope<'_>,
+    [given, with_init]: [Scope<'_>; 2],
+    table: &[&str],
+    mut options: Options,
+    keep: &dyn Fn(&str) -> bool,
+) -> Vec<(String, Result<Arc<str>, ConfigError>)> {
+    let mut broken = Vec::new();
+    if let Some(section) = plain.ini.sections.get(DEFINITION) {
+        let others = section.iter().map(|(key, _)| key).filter(|key| !table.contains(key));
+        // Only options that mean something to the server see variables.
+        let all = table.iter().map(|key| (*key, &given)).chain(others.map(|key| (key, plain)));
+        for (key, scope) in all {
+            if options.contains(key) {
+                continue;
+            }
+            match scope.get(DEFINITION, key).or_else(|_| with_init.get(DEFINITION, key)) {
+                Ok(Some(text)) => {
+                    options.insert(key, text);
+                }
+                Ok(None) => {}
+                Err(error) => broken.push((key.to_owned(), Err(error))),
+            }
+        }
+    }
+    let fallback = |tag: &str| elsewhere(plain, given.vars, &given, tag);
+    let resolve = |key: &str| tags::resolve_named(key, &options, keep, &fallback);
+    let keys = options.iter().map(|(key, _)| key);
+    let known = keys.map(|key| (key.to_owned(), resolve(key).map(|text| text.value)));
+    known.chain(broken).collect()
 }
 
 /// A tag that is no parameter: another option of the same files, or something the jail passed.

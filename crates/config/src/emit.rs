@@ -8,6 +8,7 @@ use crate::error::ConfigError;
 use crate::files::join;
 use crate::interpolate::Vars;
 use crate::jail::{Context, Filter, JAIL_OPTIONS, JailOptions};
+use crate::library::no_files;
 use crate::notice::Notice;
 use crate::params::{self, Definition};
 use crate::shlex;
@@ -145,7 +146,8 @@ impl Stream<'_> {
         let path = context.library.find(&file).ok_or_else(|| ConfigError::NoAction {
             origin: origin.clone(),
             name: definition.name.clone(),
-            detail: String::new(),
+            missing: true,
+            detail: format!("; there is no {file}"),
         })?;
         let mut params = definition.params.clone();
         let given = params.iter().position(|(key, _)| key == "actname").map(|at| params.remove(at));
@@ -166,11 +168,12 @@ impl Stream<'_> {
     ) -> Result<String, ConfigError> {
         let file = join("action.d", &definition.name);
         let ini = context.library.read(&file, notices).map_err(|error| {
-            let found = !matches!(error, ConfigError::NotFound { .. });
+            let missing = matches!(error, ConfigError::NotFound { .. });
             ConfigError::NoAction {
                 origin: error.origin().unwrap_or(origin).clone(),
                 name: definition.name.clone(),
-                detail: if found { format!(": {error}") } else { String::new() },
+                missing,
+                detail: if missing { no_files(&file) } else { format!(": {error}") },
             }
         })?;
         let name = instance_name(definition, self.jail);

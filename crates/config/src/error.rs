@@ -165,21 +165,25 @@ pub enum ConfigError {
     /// No such filter, or one that cannot be read.
     #[error("Unable to read the filter {}{detail}", repr_str(name))]
     NoFilter {
-        /// The option that names it.
+        /// The option that names it, or what is wrong in its files.
         origin: Origin,
         /// Its name.
         name: String,
-        /// Why, if not simply missing.
+        /// Whether there are no files at all.
+        missing: bool,
+        /// Why.
         detail: String,
     },
     /// No such action, or one that cannot be read.
     #[error("Unable to read action {}{detail}", repr_str(name))]
     NoAction {
-        /// The option that names it.
+        /// The option that names it, or what is wrong in its files.
         origin: Origin,
         /// Its name.
         name: String,
-        /// Why, if not simply missing.
+        /// Whether there are no files at all.
+        missing: bool,
+        /// Why.
         detail: String,
     },
     /// A fault inside a filter's or action's file.

@@ -153,7 +153,7 @@ impl Parser {
         let split = value.find(['=', ':']).map(|at| value.split_at(at));
         let name = split.map_or("", |(name, _)| strip(name)).to_lowercase();
         let hint = self.continuation_hint(&name);
-        self.end_option();
+        // Behind a bad line, the option before it may still go on.
         let Some((_, text)) = split.filter(|_| !name.is_empty()) else {
             let line = value.to_owned();
             let or = hint.map(|hint| format!(" or, {hint}")).unwrap_or_default();
@@ -161,6 +161,7 @@ impl Parser {
             self.error(ConfigError::NotAnOption { origin, line, hint });
             return;
         };
+        self.end_option();
         let text = strip(text.get(1..).unwrap_or("")).to_owned();
         let first = self.block.as_ref().and_then(|b| b.options.get(&name)).map(|t| t.origin.line);
         if let Some(first) = first {

@@ -230,16 +230,24 @@ pub(crate) fn read_options(
     notices: &mut Vec<Notice>,
 ) -> Result<JailOptions, ConfigError> {
     let mut vars = Vars::default();
-    for (key, value) in filter.compiled.iter().flat_map(|c| &c.known) {
+    let known = || filter.compiled.iter().flat_map(|c| &c.known);
+    for (key, value) in known().filter_map(|(key, value)| Some((key, value.as_ref().ok()?))) {
         vars.set(&format!("known/{key}"), value.replace('%', "%%"));
     }
+    // Who asks for a broken option of the filter is told what is wrong with that.
+    let reason = |error: ConfigError| {
+        let ConfigError::UnknownKey { key, .. } = &error else { return error };
+        let asked = key.strip_prefix("known/");
+        let of_filter = known().find(|(name, _)| asked == Some(name.as_str()));
+        of_filter.and_then(|(_, value)| value.clone().err()).unwrap_or(error)
+    };
     let scope = Scope { ini: context.ini, vars: &vars };
     let filter_options = FILTER_OPTIONS
         .iter()
         .map(|name| (*name, if *name == "maxlines" { Type::Int } else { Type::Str }));
     let mut texts = OrderedMap::default();
     for (name, kind) in JAIL_OPTIONS.iter().copied().chain(filter_options) {
-        let Some(text) = scope.get(jail, name)? else { continue };
+        let Some(text) = scope.get(jail, name).map_err(reason)? else { continue };
         let value = match kind {
             Type::Str => Value::str(&*text.value),
             Type::Bool => Value::Bool(values::boolean(&text.value)),

@@ -70,6 +70,11 @@ impl<'a> Library<'a> {
     }
 }
 
+/// What to say where a filter or an action has no files.
+pub(crate) fn no_files(name: &str) -> String {
+    format!("; there is neither {name}.conf nor {name}.local")
+}
+
 fn first_fault(ini: &Rc<Ini>) -> Result<Rc<Ini>, ConfigError> {
     match ini.errors.first() {
         Some((_, error)) => Err(error.clone()),
@@ -87,17 +92,14 @@ pub fn compile_filter(
     notices: &mut Vec<Notice>,
 ) -> Result<Compiled, ConfigError> {
     let name = crate::files::join("filter.d", &definition.name);
-    let ini = library.read(&name, notices).map_err(|error| match error {
-        ConfigError::NotFound { .. } => ConfigError::NoFilter {
-            origin: origin.clone(),
-            name: definition.name.clone(),
-            detail: String::new(),
-        },
-        error => ConfigError::NoFilter {
+    let ini = library.read(&name, notices).map_err(|error| {
+        let missing = matches!(error, ConfigError::NotFound { .. });
+        ConfigError::NoFilter {
             origin: error.origin().unwrap_or(origin).clone(),
             name: definition.name.clone(),
-            detail: format!(": {error}"),
-        },
+            missing,
+            detail: if missing { no_files(&name) } else { format!(": {error}") },
+        }
     })?;
     compile_definition(&ini, definition, origin, jail, backend)
 }

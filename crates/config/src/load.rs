@@ -64,6 +64,8 @@ pub struct BrokenJail {
     pub reason: String,
     /// Where.
     pub origin: Option<Origin>,
+    /// The fault itself.
+    pub error: ConfigError,
 }
 
 /// A loaded configuration.
@@ -168,6 +170,7 @@ pub fn load(
                     name: name.to_owned(),
                     reason: error.to_string(),
                     origin: error.origin().cloned(),
+                    error,
                 });
             }
         }
@@ -254,8 +257,8 @@ fn config_error(jail: &str, error: &ConfigError, mode: Mode) -> Words {
         error => {
             // What is shown stays as fail2ban shows it; a server is told the place as well, as
             // `status JAIL` is where it is looked for.
-            let plain = mode == Mode::Dump && is_fail2bans(error);
-            let text = if plain { error.to_string() } else { error.located() };
+            let plain = fail2bans(error).filter(|_| mode == Mode::Dump);
+            let text = plain.unwrap_or_else(|| error.located());
             format!("Jail '{jail}' skipped, because of wrong configuration: {text}")
         }
     };
@@ -263,13 +266,14 @@ fn config_error(jail: &str, error: &ConfigError, mode: Mode) -> Words {
     Words { words, origin: error.origin().cloned() }
 }
 
-/// Whether fail2ban puts the same fault into the stream, in the same words.
-fn is_fail2bans(error: &ConfigError) -> bool {
+/// The words for a fault that fail2ban puts into the stream, too.
+fn fail2bans(error: &ConfigError) -> Option<String> {
     match error {
-        ConfigError::Params { hint, .. } => hint.is_empty(),
-        ConfigError::NoFilter { detail, .. } | ConfigError::NoAction { detail, .. } => {
-            detail.is_empty()
+        ConfigError::Params { hint, .. } if hint.is_empty() => Some(error.to_string()),
+        ConfigError::NoFilter { missing: true, detail, .. }
+        | ConfigError::NoAction { missing: true, detail, .. } => {
+            error.to_string().strip_suffix(detail.as_str()).map(str::to_owned)
         }
-        _ => false,
+        _ => None,
     }
 }

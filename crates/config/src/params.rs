@@ -1,5 +1,7 @@
 //! `name[key=value, key2="value"]`: how a jail names its filter and its actions.
 
+use std::collections::HashSet;
+
 use sekisho_core::command::Origin;
 use sekisho_core::value::repr_str;
 
@@ -49,41 +51,89 @@ fn run(chars: &[char], from: usize, accept: impl Fn(char) -> bool) -> usize {
 }
 
 /// End of `name[…][…]` from `from`, if it is well-formed and a blank or the end follows.
+///
+/// fail2ban searches with a regex that tries again where it fails, and so do we: a value may end at
+/// its closing quote, or before any `,` or `]`, or anywhere before.
 fn bracketed(chars: &[char], from: usize) -> Option<usize> {
-    let ends = |at: usize| chars.get(at).is_none_or(|c| is_space(*c));
     let name_end = run(chars, from, |c| c != '[' && !is_space(c));
-    if name_end == from {
-        return None;
+    let open = run(chars, name_end, is_space);
+    let name_alone = (name_end > from && ends(chars, name_end)).then_some(name_end);
+    if name_end == from || chars.get(open) != Some(&'[') {
+        return name_alone;
     }
-    let mut last = ends(name_end).then_some(name_end);
-    let mut at = name_end;
-    loop {
-        let open = run(chars, at, is_space);
-        if chars.get(open) != Some(&'[') {
-            return last;
-        }
-        let Some(close) = group(chars, open + 1) else { return last };
-        at = close;
-        if ends(at) {
-            last = Some(at);
-        }
-    }
+    let mut search = Search { chars, failed: HashSet::new(), steps: 0 };
+    search.parameters(run(chars, open + 1, is_space), 0).or(name_alone)
 }
 
-/// End of a group of parameters whose `[` is just before `from`.
-fn group(chars: &[char], from: usize) -> Option<usize> {
-    let mut at = run(chars, from, is_space);
-    loop {
-        if chars.get(at) == Some(&']') {
-            return Some(at + 1);
-        }
-        at = value_end(chars, key_end(chars, at)?, ']');
-        at = run(chars, at, is_space);
-        if chars.get(at) == Some(&',') {
-            at = run(chars, at + 1, is_space);
-        } else if chars.get(at) != Some(&']') && key_end(chars, at).is_none() {
+/// Whether a definition may end at `at`.
+fn ends(chars: &[char], at: usize) -> bool {
+    chars.get(at).is_none_or(|c| is_space(*c))
+}
+
+/// Most steps of a search for the end of a definition; longer ones count as malformed.
+const MAX_STEPS: usize = 1_000_000;
+/// Most parameters of a definition that is split.
+const MAX_PARAMETERS: usize = 500;
+
+/// A search with the places from which it cannot succeed.
+struct Search<'a> {
+    chars: &'a [char],
+    failed: HashSet<usize>,
+    steps: usize,
+}
+
+impl Search<'_> {
+    /// End of the definition whose next parameter, or closing bracket, is at `at`.
+    fn parameters(&mut self, at: usize, depth: usize) -> Option<usize> {
+        if depth > MAX_PARAMETERS || self.failed.contains(&at) {
             return None;
         }
+        let chars = self.chars;
+        let next = key_end(chars, at).and_then(|value| self.value(value, depth));
+        let here = chars.get(at) == Some(&']') && ends(chars, at + 1);
+        let found = next.or(here.then_some(at + 1));
+        if found.is_none() {
+            self.failed.insert(at);
+        }
+        found
+    }
+
+    fn value(&mut self, from: usize, depth: usize) -> Option<usize> {
+        let chars = self.chars;
+        let quoted = quoted_end(chars, from).and_then(|end| self.behind(end, depth));
+        if quoted.is_some() {
+            return quoted;
+        }
+        let longest = run(chars, from, |c| c != ',' && c != ']');
+        for end in (from..=longest).rev() {
+            self.steps += 1;
+            if self.steps > MAX_STEPS {
+                return None;
+            }
+            // Inside a word nothing else can begin.
+            let inside = end < longest && key_end(chars, run(chars, end, is_space)).is_none();
+            if !inside && let Some(found) = self.behind(end, depth) {
+                return Some(found);
+            }
+        }
+        None
+    }
+
+    /// What follows a value: `,` or `][`, or neither.
+    fn behind(&mut self, end: usize, depth: usize) -> Option<usize> {
+        let chars = self.chars;
+        let at = run(chars, end, is_space);
+        let separated = match chars.get(at) {
+            Some(',') => Some(at + 1),
+            Some(']') => {
+                let open = run(chars, at + 1, is_space);
+                (chars.get(open) == Some(&'[')).then_some(open + 1)
+            }
+            _ => None,
+        };
+        let next = separated.map(|next| run(chars, next, is_space));
+        next.and_then(|next| self.parameters(next, depth + 1))
+            .or_else(|| self.parameters(at, depth + 1))
     }
 }
 
@@ -105,20 +155,6 @@ fn key_end(chars: &[char], from: usize) -> Option<usize> {
     (chars.get(end) == Some(&'=')).then_some(end + 1)
 }
 
-/// End of a value: behind its closing quote if only blanks and a separator follow, else before
-/// the next `,` or `]`.
-fn value_end(chars: &[char], from: usize, close: char) -> usize {
-    if let Some(end) = quoted_end(chars, from) {
-        let next = run(chars, end, is_space);
-        if chars.get(next).is_none_or(|c| *c == ',' || *c == close)
-            || (next > end && key_end(chars, next).is_some())
-        {
-            return end;
-        }
-    }
-    run(chars, from, |c| c != ',' && c != ']')
-}
-
 fn quoted_end(chars: &[char], from: usize) -> Option<usize> {
     let quote = *chars.get(from).filter(|c| matches!(c, '"' | '\''))?;
     let end = run(chars, from + 1, |c| c != quote);
@@ -135,6 +171,9 @@ pub fn parse(kind: &'static str, text: &str, origin: &Origin) -> Result<Definiti
         hint: quote_hint(text).unwrap_or_default(),
     };
     let trimmed = text.trim_end_matches(is_space);
+    if text.is_empty() {
+        return Err(fail("unexpected option syntax".to_owned()));
+    }
     let Some((name, rest)) = text.split_once('[') else {
         return Ok(Definition { text: text.to_owned(), name: text.to_owned(), params: vec![] });
     };
@@ -164,12 +203,6 @@ fn parameters(inner: &str) -> Result<Vec<(String, String)>, String> {
             let next = run(&chars, at + comma, is_space);
             if next >= chars.len() {
                 return Ok(params);
-            }
-            // Nothing more in this group, but another one.
-            let open = run(&chars, next + 1, is_space);
-            if chars.get(next) == Some(&']') && chars.get(open) == Some(&'[') {
-                at = open + 1;
-                continue;
             }
             let shown = text(at, at + 25);
             return Err(format!("expected option, wrong syntax at {at}: {shown}"));
@@ -284,8 +317,8 @@ mod tests {
             ("a[x=' b ', y=\"'\"]", "a x=b y='"),
             ("a[x=1][y=2] [z=3]", "a x=1 y=2 z=3"),
             ("a[x=1][ y=2]", "a x=1 y=2"),
-            ("a[x=1,][y=2]", "a x=1 y=2"),
-            ("a[][y=2,][]", "a y=2"),
+            ("a[x=1,][y=2]", "! expected option, wrong syntax at 4: ][y=2"),
+            ("a[][y=2]", "! expected option, wrong syntax at 0: ][y=2"),
             ("a[x=a=b, z==, w=]", "a x=a=b z== w="),
             ("a[x=\"1\" , y=2]", "a x=1 y=2"),
             ("a[x=1, x=2]", "a x=2"),

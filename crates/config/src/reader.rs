@@ -119,7 +119,9 @@ impl Loader<'_> {
         for path in listed {
             self.add(path);
             let local = format!("{}.local", stem(path));
-            if !listed.contains(&local) && self.files.kind(&local) == Some(Kind::File) {
+            let being_read = self.depth.contains(&normalize(&local));
+            let listed = being_read || listed.contains(&local);
+            if !listed && self.files.kind(&local) == Some(Kind::File) {
                 self.add(&local);
             }
         }
@@ -127,8 +129,7 @@ impl Loader<'_> {
 
     fn add(&mut self, path: &str) {
         let path = normalize(path);
-        // An ancestor again is a loop; it is skipped.
-        if self.depth.contains(&path) {
+        if self.files.kind(&path) != Some(Kind::File) {
             return;
         }
         let bytes = match self.files.read(&path) {
@@ -166,7 +167,10 @@ impl Loader<'_> {
                 Ok(None) => Vec::new(),
                 Ok(Some(text)) => {
                     let names = text.value.lines().map(str::trim).filter(|n| !n.is_empty());
-                    names.map(|n| join(dir, n)).collect()
+                    let paths = names.map(|n| normalize(&join(dir, n)));
+                    // One that is being read is a loop, and is skipped; only a file that names
+                    // itself is read once more, as fail2ban reads it.
+                    paths.filter(|path| !self.depth.contains(path)).collect()
                 }
                 Err(error) => {
                     self.ini.errors.push((None, error));

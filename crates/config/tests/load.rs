@@ -286,7 +286,11 @@ fn anything_else_is_a_regex() {
         assert_eq!(found(spec, false).unwrap(), None, "{spec}");
     }
     for (spec, expected) in [
-        ("broken", "/etc/f/jail.conf:12: Unable to read the filter 'nope'"),
+        (
+            "broken",
+            "/etc/f/jail.conf:12: Unable to read the filter 'nope'; there is neither \
+             filter.d/nope.conf nor filter.d/nope.local",
+        ),
         (
             "/etc/f/own/bad.conf",
             "/etc/f/own/bad.conf:2: Bad value substitution: option 'failregex' in section \

@@ -31,7 +31,7 @@ impl Stock {
         common::copy_dir(&judge.fail2ban.config, &dir);
         let logs = format!("{}/log", root.path().display());
         for file in std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()) {
-            if !file.extension().is_some_and(|ending| ending == "conf") {
+            if file.extension().is_none_or(|ending| ending != "conf") {
                 continue;
             }
             let text = std::fs::read_to_string(&file).unwrap().replace("/var/log", &logs);

@@ -15,6 +15,7 @@ use common::tree::{Tree, parse};
 use common::verdict::without_broken;
 use common::{Answer, Disk, Judge, dump_mode, without_quirk};
 use sekisho_config::dump::dump;
+use sekisho_config::error::ConfigError;
 use sekisho_config::load::{LoadOptions, Mode, load};
 use sekisho_oracle::report;
 
@@ -141,9 +142,63 @@ fn compare(judge: &mut Judge, tree: &Tree, dir: &Path, answer: &Answer) -> Resul
         (Some(_), _) if old => Ok(()),
         (Some(_), _) if same => fail("no difference any more"),
         (Some(FATAL), _) if answer.code == 0 => fail("fail2ban accepts it"),
-        (Some("one jail"), Ok(loaded)) => without_broken(judge, dir, &loaded),
+        (Some("one jail"), Ok(loaded)) => {
+            without_broken(judge, dir, &loaded).map_err(|(text, _)| text)
+        }
         (Some(_), _) => Ok(()),
     }
+}
+
+/// Where something is wrong, our words name file and line, and whatever fail2ban's words name.
+#[test]
+fn messages_name_file_and_line() {
+    let (_root, trees) = written();
+    let dirs: Vec<&PathBuf> = trees.iter().map(|(_, dir)| dir).collect();
+    let mut theirs = Judge::newest().map(|mut judge| judge.clients(&dirs, &["-d"]).into_iter());
+    let mut failures = Vec::new();
+    let mut messages = 0;
+    for (tree, dir) in &trees {
+        let theirs = theirs.as_mut().and_then(Iterator::next);
+        let (faults, notices): (Vec<ConfigError>, _) = match dump_mode(dir, "1.1.1") {
+            Ok(loaded) => (loaded.broken.into_iter().map(|b| b.error).collect(), loaded.notices),
+            Err(fatal) => (fatal.errors, fatal.notices),
+        };
+        messages += faults.len();
+        let placeless = |e: &&ConfigError| {
+            matches!(e, ConfigError::NoLogs { .. } | ConfigError::NotFound { .. })
+        };
+        for fault in faults.iter().filter(|fault| !placeless(fault)) {
+            let origin = fault.origin().unwrap_or_else(|| panic!("{}: {fault}", tree.name));
+            let text = std::fs::read(&*origin.file).unwrap();
+            let lines = text.split(|byte| *byte == b'\n').count();
+            assert!((1..=lines).contains(&(origin.line as usize)), "{}: {fault}", tree.name);
+            assert!(fault.located().starts_with(&format!("{}:{}: ", origin.file, origin.line)));
+        }
+        let ours: String = faults.iter().map(ConfigError::located).collect();
+        let ours = notices.iter().fold(ours, |all, notice| all + "\n" + &notice.located());
+        for word in theirs.iter().filter(|_| !faults.is_empty()).flat_map(|a| quoted(&a.errors())) {
+            if !ours.contains(&word) {
+                failures.push(format!("=== {}: {word}\n{ours}", tree.name));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    report(
+        "messages of broken trees: file, line and what fail2ban names",
+        "1.1.1",
+        messages,
+        "messages",
+    );
+}
+
+/// Words in quotation marks.
+fn quoted(errors: &str) -> Vec<String> {
+    // Places inside a file and the values of a loop are said in other words.
+    let others = ["codec", "self referencing", "Errors in jail"];
+    let said = errors.lines().filter(|line| line.contains(" ERROR "));
+    let said = said.filter(|line| !others.iter().any(|other| line.contains(other)));
+    let words = said.flat_map(|line| line.split('\'').skip(1).step_by(2));
+    words.filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
 /// Every tree, also the broken ones, loads in start mode without panicking, and every command that

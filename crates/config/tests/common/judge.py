@@ -6,6 +6,7 @@ which is much faster than an interpreter start for each.
 """
 import json
 import os
+import resource
 import sys
 import tempfile
 
@@ -15,6 +16,9 @@ from fail2ban.server import filter as _filter  # noqa: F401
 
 
 def child(question, out, err):
+    # A value that doubles itself must not take the machine along.
+    resource.setrlimit(resource.RLIMIT_AS, (500 << 20, 500 << 20))
+    resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
     os.dup2(out.fileno(), 1)
     os.dup2(err.fileno(), 2)
     sys.stdout = os.fdopen(1, "w", encoding="utf-8")

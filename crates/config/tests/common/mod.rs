@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, clippy::unwrap_used)]
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, dead_code)]
 
+pub mod generate;
 pub mod tree;
 pub mod verdict;
 
@@ -68,11 +69,17 @@ impl Judge {
     /// All fail2bans of this machine.
     #[track_caller]
     pub fn all() -> Vec<Judge> {
-        let start = |fail2ban: Fail2ban| Judge {
-            python: Python::start(fail2ban.python(), include_str!("judge.py"), &[]),
-            fail2ban,
-        };
-        Fail2ban::all().into_iter().map(start).collect()
+        Fail2ban::all().into_iter().map(Judge::start).collect()
+    }
+
+    /// The one that sekisho follows.
+    #[track_caller]
+    pub fn newest() -> Option<Judge> {
+        Fail2ban::newest().map(Judge::start)
+    }
+
+    fn start(fail2ban: Fail2ban) -> Judge {
+        Judge { python: Python::start(fail2ban.python(), include_str!("judge.py"), &[]), fail2ban }
     }
 
     /// Its version.

@@ -26,11 +26,19 @@ const OPERATORS: &[&str] = &[
 fn tokenize(text: &str) -> Result<Vec<Token>, ExprError> {
     let mut tokens = Vec::new();
     let mut rest = text;
+    let mut open = 0_u32;
     loop {
-        rest = rest.trim_start_matches([' ', '\t', '\u{c}', '\n', '\r']);
+        let blanks = rest.len() - rest.trim_start_matches([' ', '\t', '\u{c}', '\n', '\r']).len();
+        let (before, after) = rest.split_at(blanks);
+        rest = after;
         let Some(first) = rest.chars().next() else { break };
+        // A line end ends the expression, unless a parenthesis is open.
+        if before.contains(['\n', '\r']) && open == 0 && !tokens.is_empty() && first != '#' {
+            return Err(ExprError::Syntax);
+        }
         if first == '#' {
-            break;
+            rest = rest.find('\n').and_then(|at| rest.get(at..)).unwrap_or("");
+            continue;
         }
         let starts_number = first.is_ascii_digit()
             || (first == '.' && rest.as_bytes().get(1).is_some_and(u8::is_ascii_digit));
@@ -50,6 +58,11 @@ fn tokenize(text: &str) -> Result<Vec<Token>, ExprError> {
             rest = after;
         } else {
             let op = OPERATORS.iter().find(|op| rest.starts_with(**op)).ok_or(ExprError::Syntax)?;
+            match *op {
+                "(" => open += 1,
+                ")" => open = open.saturating_sub(1),
+                _ => {}
+            }
             tokens.push(Token::Op(op));
             rest = rest.get(op.len()..).unwrap_or("");
         }
@@ -69,10 +82,13 @@ fn number(text: &str) -> Result<(Number, &str), ExprError> {
     };
     let mut end = if radix == 10 { 0 } else { 2 };
     let mut float = false;
+    let is_digit = |c: u8| if radix == 16 { c.is_ascii_hexdigit() } else { c.is_ascii_digit() };
     loop {
         let c = at(end);
-        let digit = if radix == 16 { c.is_ascii_hexdigit() } else { c.is_ascii_digit() };
-        if digit || (c == b'_' && at(end + 1).is_ascii_alphanumeric()) {
+        // Behind the prefix of a radix, an underscore may come first.
+        let inside =
+            (radix != 10 && end == 2) || end.checked_sub(1).is_some_and(|i| is_digit(at(i)));
+        if is_digit(c) || (c == b'_' && inside && is_digit(at(end + 1))) {
             end += 1;
         } else if radix == 10 && c == b'.' && !float {
             float = true;
