@@ -34,6 +34,11 @@ impl Fields {
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.0.iter().map(|(k, v)| (k.as_str(), v))
     }
+    /// Without the groups that did not match.
+    pub fn known(mut self) -> Fields {
+        self.0.retain(|(_, value)| *value != Value::None);
+        self
+    }
     /// Whether nothing was captured.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -6,6 +6,7 @@
 //! and passes, unless `SEKISHO_CI` is set: then it fails. Only tests may depend on this crate.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod offline;
 mod python;
 mod random;
 mod report;
@@ -13,6 +14,7 @@ mod report;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+pub use offline::offline;
 pub use python::Python;
 pub use random::Random;
 pub use report::report;

@@ -66,6 +66,11 @@ impl Calendar {
         Self { zone, era: None }
     }
 
+    /// Whether dates that name no zone have a configured one.
+    pub(super) fn has_log_zone(&self) -> bool {
+        self.zone.log.is_some()
+    }
+
     fn era(&mut self, now: i64) -> Result<Era, DateError> {
         if let Some(era) = self.era.filter(|era| (era.from..era.to).contains(&now)) {
             return Ok(era);

@@ -26,6 +26,18 @@ pub struct DateHit {
     parsed: Parsed,
 }
 
+/// How the time of a line is known. `fail2ban-regex` shows the difference, nothing depends on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stamp {
+    /// Not at all: no date in the line, none to borrow, and no clock to judge by.
+    Missing,
+    /// As local time, or as a number.
+    #[default]
+    Local,
+    /// As civil time of a zone that the line or the configuration names: in fail2ban an integer.
+    Zoned,
+}
+
 /// How a template has fared in this jail.
 #[derive(Clone, Copy, Debug)]
 pub struct TemplateStats<'d> {
@@ -169,6 +181,15 @@ impl DateDetector {
             Parsed::Invalid => Ok(None),
             Parsed::UnknownZone(word) => Err(DateError::UnknownZone(word.clone())),
         }
+    }
+
+    /// How the instant of a date is known.
+    pub fn stamp(&self, hit: &DateHit) -> Stamp {
+        let zoned = match &hit.parsed {
+            Parsed::Civil(date) => date.offset.is_some() || self.calendar.has_log_zone(),
+            _ => self.spec.templates().get(hit.template).is_some_and(Template::is_tai64n),
+        };
+        if zoned { Stamp::Zoned } else { Stamp::Local }
     }
 
     /// Searches with one template, in all of the line or in a part of it, and counts the match.

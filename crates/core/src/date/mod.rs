@@ -23,7 +23,7 @@ pub mod table;
 mod template;
 mod zone;
 
-pub use detector::{DateDetector, DateHit, TemplateStats};
+pub use detector::{DateDetector, DateHit, Stamp, TemplateStats};
 pub use error::DateError;
 pub use facts::Facts;
 pub use spec::{DateOptions, DateSpec, Years};

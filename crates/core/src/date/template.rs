@@ -193,6 +193,11 @@ impl Template {
         self.weight
     }
 
+    /// Whether it finds TAI64N labels.
+    pub(super) fn is_tai64n(&self) -> bool {
+        self.kind == Kind::Tai64n
+    }
+
     /// Whether it can match at the start or at the end of the line only.
     pub fn is_anchored(&self) -> bool {
         self.anchored.any()

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use crate::date::DateDetector;
+use crate::date::{DateDetector, Stamp};
 use crate::duration;
 use crate::effect::{Level, Record};
 use crate::expr::Number;
@@ -50,6 +50,8 @@ pub(super) struct Dated<'a> {
     pub cut: Cut<'a>,
     /// `None`: nothing could be assumed.
     pub time: Option<Timestamp>,
+    /// How it is known.
+    pub stamp: Stamp,
     /// The line itself has no date.
     pub assumed: bool,
 }
@@ -71,12 +73,20 @@ pub(super) struct Dating {
     zone: Zone,
     last: Option<Timestamp>,
     last_text: String,
+    last_stamp: Stamp,
     warn_again: [Option<Timestamp>; 4],
 }
 
 impl Dating {
     pub fn new(detector: DateDetector, zone: Zone) -> Self {
-        Self { detector, zone, last: None, last_text: String::new(), warn_again: [None; 4] }
+        Self {
+            detector,
+            zone,
+            last: None,
+            last_text: String::new(),
+            last_stamp: Stamp::default(),
+            warn_again: [None; 4],
+        }
     }
 
     /// Cuts the date out of a line and decides its time; `None` if the line is done with.
@@ -113,7 +123,7 @@ impl Dating {
             && !hit.empty
             && let Ok(Some(time)) = self.detector.time(&hit, ctx.now)
         {
-            self.remember(time, text);
+            self.remember(time, text, self.detector.stamp(&hit));
             return true;
         }
         false
@@ -121,9 +131,9 @@ impl Dating {
 
     fn journal_entry<'a>(&mut self, time: Timestamp, line: &'a str) -> Dated<'a> {
         let text = iso(&self.zone, time);
-        self.remember(time, &text);
+        self.remember(time, &text, Stamp::Local);
         let cut = Cut { before: "", date: Cow::Owned(text + " "), after: line };
-        Dated { cut, time: Some(time), assumed: false }
+        Dated { cut, time: Some(time), stamp: Stamp::Local, assumed: false }
     }
 
     fn detect<'a>(
@@ -152,20 +162,23 @@ impl Dating {
                 Some(last) => Dated {
                     cut: whole(Cow::Owned(self.last_text.clone())),
                     time: Some(last),
+                    stamp: self.last_stamp,
                     assumed: false,
                 },
                 None => Dated {
                     cut: Cut { before, date: Cow::Borrowed(""), after },
                     time: Some(ctx.now),
+                    stamp: Stamp::Local,
                     assumed: false,
                 },
             });
         }
         match self.detector.time(&hit, ctx.now) {
             Ok(Some(time)) => {
-                self.remember(time, text);
+                let stamp = self.detector.stamp(&hit);
+                self.remember(time, text, stamp);
                 let cut = Cut { before, date: Cow::Borrowed(text), after };
-                Some(Dated { cut, time: Some(time), assumed: false })
+                Some(Dated { cut, time: Some(time), stamp, assumed: false })
             }
             Ok(None) => {
                 out.push(error(format!("findFailure failed to parse timeText: {text}")));
@@ -195,11 +208,19 @@ impl Dating {
             Some(last) => Dated {
                 cut: whole(Cow::Owned(self.last_text.clone())),
                 time: Some(last),
+                stamp: self.last_stamp,
+                assumed: true,
+            },
+            None if ctx.live && ctx.findtime.is_some() => Dated {
+                cut: whole(Cow::Borrowed("")),
+                time: Some(ctx.now),
+                stamp: Stamp::Local,
                 assumed: true,
             },
             None => Dated {
                 cut: whole(Cow::Borrowed("")),
-                time: (ctx.live && ctx.findtime.is_some()).then_some(ctx.now),
+                time: None,
+                stamp: Stamp::Missing,
                 assumed: true,
             },
         }
@@ -219,8 +240,9 @@ impl Dating {
         }
     }
 
-    fn remember(&mut self, time: Timestamp, text: &str) {
+    fn remember(&mut self, time: Timestamp, text: &str, stamp: Stamp) {
         self.last = Some(time);
+        self.last_stamp = stamp;
         self.last_text.clear();
         self.last_text.extend(text.chars().take(MAX_DATE_TEXT));
     }

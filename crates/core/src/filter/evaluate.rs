@@ -6,7 +6,6 @@
 
 use crate::failure::{Fields, MatchedLine};
 use crate::regex::Captures;
-use crate::time::Timestamp;
 use crate::value::{Value, repr_str};
 
 use super::connections::Merged;
@@ -96,7 +95,8 @@ impl Filter {
             let Some(found) = search(pattern, text, &mut self.dating, ctx, out) else { continue };
             let mut fields = base.clone();
             for (name, value) in pattern.groups(text, &found).iter() {
-                if *value != Value::None || fields.get(name).is_none() {
+                // Groups that did not match are shown, unless they came after a prefregex's.
+                if *value != Value::None || base.is_empty() {
                     fields.set(name, value.clone());
                 }
             }
@@ -126,14 +126,16 @@ impl Filter {
             if dated.assumed {
                 self.warn_undated(ctx, dated, &matched, out);
             }
+            // Where the clock judges, a failure without a time cannot be counted.
+            if dated.time.is_none() && ctx.findtime.is_some() {
+                continue;
+            }
             if multi {
                 *text = window::join(&rest);
                 lines.clone_from(&rest);
                 self.window = rest;
             }
-            if let Some(time) = dated.time {
-                self.conclude(ctx, index, time, fields, matched, out);
-            }
+            self.conclude(ctx, index, dated, fields, matched, out);
             if !ctx.check_all {
                 break;
             }
@@ -145,7 +147,7 @@ impl Filter {
         &mut self,
         ctx: &LineContext<'_>,
         regex: usize,
-        time: Timestamp,
+        dated: &Dated<'_>,
         mut fields: Fields,
         mut matches: Vec<MatchedLine>,
         out: &mut Vec<FilterOutput>,
@@ -165,12 +167,14 @@ impl Filter {
             return;
         }
         matches.truncate(MAX_MATCHES);
+        let time = dated.time.unwrap_or(ctx.now);
         // A failure is never in the future, or it would outlive its ban.
         let time = if ctx.findtime.is_some() { time.min(ctx.now) } else { time };
         let mut finding = Finding {
             id: FoundId::Unknown,
             address: None,
             time,
+            stamp: dated.stamp,
             attempts: 1,
             matches,
             fields,

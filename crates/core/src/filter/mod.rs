@@ -16,7 +16,7 @@ mod scan;
 mod spec;
 mod window;
 
-use crate::date::DateDetector;
+use crate::date::{DateDetector, Stamp};
 use crate::effect::Record;
 use crate::failure::{Failure, Fields, MatchedLine};
 use crate::id::Id;
@@ -101,8 +101,10 @@ pub struct Finding {
     pub id: FoundId,
     /// The address, where it is not the id.
     pub address: Option<Id>,
-    /// When it happened.
+    /// When it happened; the present where that is not known.
     pub time: Timestamp,
+    /// How the time is known.
+    pub stamp: Stamp,
     /// How many attempts it stands for.
     pub attempts: u32,
     /// The lines, oldest first.
@@ -119,7 +121,7 @@ impl Finding {
     /// The failure to count, for one id (a name's findings are made for each of its addresses).
     pub fn into_failure(self, id: Id) -> Failure {
         let Finding { address, time, attempts, matches, fields, .. } = self;
-        Failure { id, address, time, attempts, matches, fields }
+        Failure { id, address, time, attempts, matches, fields: fields.known() }
     }
 }
 

@@ -1,12 +1,14 @@
 //! `--out`: one line per failure and nothing else, for scripts.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::net::IpAddr;
 
 use sekisho_core::action::{Facts, LookUp, PastBans, RunFamily};
+use sekisho_core::date::Stamp;
 use sekisho_core::effect::Counters;
 use sekisho_core::failure::MatchedLine;
-use sekisho_core::filter::{FilterSpec, Finding};
+use sekisho_core::filter::Finding;
 use sekisho_core::id::Id;
 use sekisho_core::ticket::{BanTime, Ticket};
 use sekisho_core::value::Value;
@@ -18,13 +20,11 @@ use crate::resolve;
 pub(super) struct Found {
     pub id: Id,
     pub finding: Finding,
-    /// The time as Python would hold it: whole seconds where the log line named a zone.
-    pub time: Value,
 }
 
 /// Prints findings of one line in the form asked for.
 pub(super) fn print(out: &mut dyn Write, form: &str, found: &[Found]) -> io::Result<()> {
-    for Found { id, finding, time } in found {
+    for Found { id, finding } in found {
         match form {
             "id" | "fid" => writeln!(out, "{id}")?,
             "ip" => match finding.fields.get("ip") {
@@ -43,7 +43,8 @@ pub(super) fn print(out: &mut dyn Write, form: &str, found: &[Found]) -> io::Res
                     Id::Tuple(_) => id.to_string(),
                     id => Value::Str(id.to_string()).repr(),
                 };
-                writeln!(out, "[{id},\t{},\t{}],", time.repr(), Value::Dict(pairs).repr())?;
+                let time = python_time(finding).repr();
+                writeln!(out, "[{id},\t{time},\t{}],", Value::Dict(pairs).repr())?;
             }
             "matches" => writeln!(out, "{}", matches(finding).repr())?,
             name if !name.contains('<') => {
@@ -66,7 +67,7 @@ fn print_tags(out: &mut dyn Write, text: &str, id: &Id, finding: &Finding) -> io
         ban_count: 0,
         failures: 0,
         matches: finding.matches.clone(),
-        fields: finding.fields.clone(),
+        fields: finding.fields.clone().known(),
         restored: false,
     };
     let facts = Facts {
@@ -75,6 +76,10 @@ fn print_tags(out: &mut dyn Write, text: &str, id: &Id, finding: &Finding) -> io
         ticket: Some(&ticket),
         family: RunFamily::of(id.family()),
         now: finding.time,
+    };
+    let text = match finding.stamp {
+        Stamp::Zoned => Cow::Owned(text.replace("<time>", &finding.time.as_secs().to_string())),
+        Stamp::Local | Stamp::Missing => Cow::Borrowed(text),
     };
     let mut pieces = text.split("<msg>").map(|piece| facts.plain(piece, &mut Names));
     let first = pieces.next().unwrap_or_default();
@@ -95,36 +100,12 @@ fn print_tags(out: &mut dyn Write, text: &str, id: &Id, finding: &Finding) -> io
 }
 
 /// The time as Python would hold it: an integer where the zone of a date is known, else a float.
-pub(super) fn python_time(finding: &Finding, spec: &FilterSpec) -> Value {
-    let date = match finding.matches.last() {
-        Some(MatchedLine::Cut([_, date, _])) => date.as_str(),
-        _ => "",
-    };
-    let digits = date.bytes().take_while(u8::is_ascii_digit).count();
-    let number = date.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    let is_epoch = number && matches!(digits, 10 | 11 | 13 | 16);
-    if date.starts_with('@') || (!is_epoch && (spec.logtimezone.is_some() || names_zone(date))) {
-        return Value::Int(finding.time.as_secs());
+fn python_time(finding: &Finding) -> Value {
+    match finding.stamp {
+        Stamp::Missing => Value::None,
+        Stamp::Zoned => Value::Int(finding.time.as_secs()),
+        Stamp::Local => Value::Float(finding.time.as_secs_f64()),
     }
-    Value::Float(finding.time.as_secs_f64())
-}
-
-/// Whether a date says which zone it is in.
-fn names_zone(date: &str) -> bool {
-    let word =
-        |text: &str| (1..=5).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_uppercase());
-    let first = date.split(' ').next().unwrap_or("");
-    if word(first) || first.starts_with(['+', '-']) {
-        return true;
-    }
-    let Some((_, time)) = date.split_once(':') else { return false };
-    time.ends_with('Z')
-        || time.ends_with("UTC")
-        || time.ends_with("GMT")
-        || time.rsplit_once(['+', '-']).is_some_and(|(_, offset)| {
-            let numeric = offset.bytes().all(|b| b.is_ascii_digit() || b == b':');
-            numeric && (2..=5).contains(&offset.len())
-        })
 }
 
 fn matches(finding: &Finding) -> Value {
@@ -147,34 +128,5 @@ impl LookUp for Names {
     }
     fn past_bans(&mut self, _: &Id, _: Option<&str>) -> Option<PastBans> {
         None
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::names_zone;
-
-    #[test]
-    fn dates_with_a_zone() {
-        for date in [
-            "2026-11-23T10:00:00Z",
-            "2026-11-23 10:00:00.5+00:00",
-            "CET Nov 23 10:00:00",
-            "23/Nov/2026:10:00:00 +0000",
-            "2026-11-23 10:00:00 UTC",
-            "+0100 Nov 23 10:00:00",
-        ] {
-            assert!(names_zone(date), "{date}");
-        }
-        for date in [
-            "2026-11-23 10:00:00",
-            "Nov 23 10:00:00",
-            "2026-11-23",
-            "",
-            "10:00",
-            "Mon Nov 23 10:00:00 2026",
-        ] {
-            assert!(!names_zone(date), "{date}");
-        }
     }
 }

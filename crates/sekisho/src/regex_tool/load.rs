@@ -150,9 +150,9 @@ fn describe_filter(found: &ResolvedFilter, options: &Options, header: &mut Vec<S
             }
         }
         Source::Filter { name, base } => {
-            header.push(format!("Use   failregex filter file : {name}, basedir: {base}"));
+            header.push(format!("Use      filter file : {name}, basedir: {base}"));
         }
-        Source::File(path) => header.push(format!("Use   failregex file : {path}")),
+        Source::File(path) => header.push(format!("Use      filter file : {path}")),
     }
     if !matches!(found.source, Source::Jail(_)) && !found.params.is_empty() {
         header.push(format!("Use   filter options : {}", dict(&found.params)));

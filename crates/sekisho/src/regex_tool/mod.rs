@@ -176,11 +176,7 @@ impl Test<'_> {
                             ignored = true;
                         } else {
                             let id = id.unwrap_or(Id::Raw("None".into()));
-                            found.push(Found {
-                                id,
-                                time: findings::python_time(&finding, filter.spec()),
-                                finding,
-                            });
+                            found.push(Found { id, finding });
                         }
                     }
                 }

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use sekisho_core::date::Stamp;
 use sekisho_core::failure::Fields;
 use sekisho_core::filter::{Filter, Finding};
 use sekisho_core::regex::tags::{self, HostTag};
@@ -19,8 +20,8 @@ pub(super) struct RegexHits {
     /// As the configuration wrote it.
     pub text: String,
     pub hits: u64,
-    /// Who, when, and whether other regexes had matched the same line (only kept when printed).
-    pub found: Vec<(String, Timestamp, bool)>,
+    /// Who, when if that is known, and whether other regexes had matched the same line (only kept when printed).
+    pub found: Vec<(String, Option<Timestamp>, bool)>,
 }
 
 /// Lines of one kind: their number, and those to print.
@@ -89,7 +90,8 @@ impl<'a> Counts<'a> {
         let Some(regex) = self.fail.get_mut(finding.regex) else { return };
         regex.hits = regex.hits.saturating_add(1);
         if self.options.verbose > 0 {
-            regex.found.push((who.unwrap_or_else(|| "None".into()), finding.time, others));
+            let time = (finding.stamp != Stamp::Missing).then_some(finding.time);
+            regex.found.push((who.unwrap_or_else(|| "None".into()), time, others));
         }
     }
 
@@ -185,7 +187,8 @@ impl<'a> Counts<'a> {
             }
             for (who, time, others) in &regex.found {
                 let others = if *others { " (multiple regex matched)" } else { "" };
-                rows.push(format!("    {who}  {}{others}", long_date(zone, *time)));
+                let time = time.map_or_else(|| "no date".into(), |time| long_date(zone, time));
+                rows.push(format!("    {who}  {time}{others}"));
             }
         }
         let total: u64 = regexes.iter().map(|regex| regex.hits).sum();
