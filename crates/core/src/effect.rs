@@ -58,6 +58,9 @@ pub enum Event {
     /// The environment of an action had to be rebuilt: bans made before may be gone. Comes before
     /// the outcome of the job that found it, which may itself have succeeded.
     Repaired(ActionId),
+    /// A Python action has been loaded, or could not be: what it can do. Comes before the outcome
+    /// of the start that found it.
+    Described(ActionId, Traits),
     /// An answer to [`Effect::Ask`].
     Answer(AskId, Answer),
     /// The store could not write for a while, or can again; bans go on either way.
@@ -164,6 +167,8 @@ pub struct Counters {
     pub found: u64,
     /// Failures since start.
     pub found_total: u64,
+    /// The jail's own ban time in seconds, which Python actions ask for.
+    pub ban_time: i64,
 }
 
 /// What an action instance is made of: `addaction` and `action A key value`.
@@ -176,10 +181,36 @@ pub struct ActionSpec {
     /// All properties: commands (`actionban`, …), `timeout`, params and Init values, conditional
     /// ones under `key?family=inet6`.
     pub properties: BTreeMap<String, String>,
-    /// Path and JSON parameters of a Python action.
-    pub python: Option<(String, String)>,
+    /// What a Python action is made from.
+    pub python: Option<PythonSpec>,
+    /// What a Python action can do, once it has been loaded: no part of the configuration.
+    pub traits: Option<Traits>,
     /// Families that conditional actions start (`inet4`, and `inet6` if allowed).
     pub families: Vec<Family>,
+}
+
+/// What a Python action is made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PythonSpec {
+    /// Its file.
+    pub file: String,
+    /// Arguments of its constructor, a JSON object.
+    pub params: String,
+}
+
+/// What the class of a Python action has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traits {
+    /// It takes bans back, so it is what bans.
+    pub enforces: bool,
+    /// `flush`
+    pub flush: bool,
+    /// `prolong`, and it says that it wants it.
+    pub prolong: bool,
+    /// `consistencyCheck`
+    pub check: bool,
+    /// `reload`
+    pub reload: bool,
 }
 
 impl ActionSpec {
@@ -187,11 +218,32 @@ impl ActionSpec {
     pub fn get(&self, key: &str) -> Option<&str> {
         self.properties.get(key).map(String::as_str)
     }
-    /// Whether it enforces (it knows how to take a ban back) or only notifies.
+    /// Whether it enforces (it knows how to take a ban back) or only notifies. A Python action may
+    /// enforce until it is known.
     pub fn enforces(&self) -> bool {
-        self.properties
-            .iter()
-            .any(|(k, v)| k.split('?').next() == Some("actionunban") && !v.trim().is_empty())
+        self.defines("actionunban")
+    }
+    /// Whether it is known what it defines: a Python action has to be loaded first.
+    pub fn is_known(&self) -> bool {
+        self.python.is_none() || self.traits.is_some()
+    }
+    /// Whether a command (`actionban`, …) is defined, for any family.
+    pub fn defines(&self, command: &str) -> bool {
+        if self.python.is_none() {
+            return self
+                .properties
+                .iter()
+                .any(|(k, v)| k.split('?').next() == Some(command) && !v.trim().is_empty());
+        }
+        match (command, self.traits) {
+            ("actionunban", traits) => traits.is_none_or(|t| t.enforces),
+            (_, None) => false,
+            ("actionflush", Some(t)) => t.flush,
+            ("actionprolong", Some(t)) => t.prolong,
+            ("actioncheck", Some(t)) => t.check,
+            ("actionreload", Some(t)) => t.reload,
+            _ => false,
+        }
     }
 }
 
@@ -228,6 +280,17 @@ pub struct ActionFailure {
     pub reason: String,
     /// Whether the environment was repaired meanwhile: bans made before may be gone.
     pub repaired: bool,
+}
+
+impl ActionFailure {
+    /// An action leaves a flush to single unbans. That is no fault, and nothing is logged.
+    pub fn declined() -> Self {
+        ActionFailure { reason: String::new(), repaired: false }
+    }
+    /// Whether something went wrong.
+    pub fn is_fault(&self) -> bool {
+        !self.reason.is_empty()
+    }
 }
 
 /// A question to the world.
@@ -272,6 +335,15 @@ pub enum Ask {
         /// The path, or `systemd-journal`.
         path: String,
     },
+    /// Ask a running Python action, or change it.
+    Action {
+        /// Which.
+        action: ActionId,
+        /// The jail's counters at this moment.
+        counters: Counters,
+        /// What.
+        what: Property,
+    },
     /// Change something of the edge: `loglevel`, `logtarget`, `syslogsocket`, `dbfile`,
     /// `dbmaxmatches`, `dbpurgeage`, `thread`, `flushlogs`; answers the current value.
     Setting {
@@ -280,6 +352,20 @@ pub enum Ask {
         /// The new value, or `None` to read.
         value: Option<Value>,
     },
+}
+
+/// What a client wants of an action's object.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Property {
+    /// The value of a property.
+    Get(String),
+    /// Set properties in order; a method is called instead, with the value as JSON arguments. A
+    /// value that is missing is `None`. Answers the last one's value or result.
+    Set(Vec<(String, Value)>),
+    /// Names of all properties.
+    Names,
+    /// Names of all methods.
+    Methods,
 }
 
 /// Identity of a file's content: modification time in ns, inode, size.
@@ -301,6 +387,8 @@ pub enum Answer {
     History(Option<History>),
     /// To [`Ask::LogPosition`].
     LogPosition(Option<Position>),
+    /// To [`Ask::Action`].
+    Property(Result<Value, CommandError>),
     /// To [`Ask::Setting`].
     Setting(Result<Value, CommandError>),
 }

@@ -212,6 +212,9 @@ pub fn reloadable(old: &ActionSpec, new: &ActionSpec) -> bool {
     if new.get("actionreload").is_some_and(|c| !c.trim().is_empty()) {
         return true;
     }
+    if new.python.is_some() && old.file == new.file && new.defines("actionreload") {
+        return true;
+    }
     if old.python != new.python {
         return false;
     }

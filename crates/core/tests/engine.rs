@@ -628,3 +628,179 @@ fn a_reload_neither_reads_a_log_twice_nor_loses_its_place() {
     lab.send(words("set j idle off"));
     assert_eq!(lab.sources().len(), 2);
 }
+
+/// A jail with a firewall, and an action written in Python.
+fn with_python() -> Lab {
+    let mut lab = Lab::new();
+    for line in [
+        "add j polling",
+        "set j addaction fw",
+        "set j action fw actionban b",
+        "set j action fw actionunban u",
+        "set j addaction py /x/py.py {}",
+        "set j action py early 1",
+        "start j",
+    ] {
+        lab.send(words(line));
+    }
+    lab
+}
+
+fn describe(lab: &mut Lab, at: usize, traits: Traits) {
+    let action = lab.jobs[at].action;
+    lab.handle(Event::Described(action, traits));
+}
+
+#[test]
+fn a_python_action_is_used_when_it_is_known() {
+    let enforcing = Traits { enforces: true, ..Traits::default() };
+    // It turns out to enforce: bans wait for it, and are announced when it has them in force.
+    let mut lab = with_python();
+    let attack = failure(&lab, "1.2.3.4");
+    for _ in 0..3 {
+        lab.fail(attack.clone());
+    }
+    assert_eq!(lab.jobs_text(), ["fw Start ", "py Start ", "fw Ban 1.2.3.4"]);
+    assert_eq!(lab.jobs[1].spec.get("early"), Some("1"), "what was set before it ran");
+    lab.finish(Ok(()));
+    lab.jobs.swap(0, 1);
+    lab.finish(Ok(()));
+    assert!(!lab.log_has("NOTICE [j] Ban 1.2.3.4"), "it may be one that enforces");
+    assert_eq!(lab.ask("get j banip"), "[]");
+    describe(&mut lab, 0, enforcing);
+    assert_eq!(lab.jobs_text(), ["py Start ", "py Ban 1.2.3.4"]);
+    lab.work();
+    assert!(lab.log_has("NOTICE [j] Ban 1.2.3.4"));
+
+    // It only notifies: it is told when the others have done their part.
+    let mut lab = with_python();
+    for _ in 0..3 {
+        lab.fail(attack.clone());
+    }
+    describe(&mut lab, 1, Traits::default());
+    assert_eq!(lab.jobs_text(), ["fw Start ", "py Start ", "fw Ban 1.2.3.4"]);
+    lab.work();
+    assert_eq!(lab.ran().last().unwrap(), "py Ban 1.2.3.4");
+    assert!(lab.log_has("NOTICE [j] Ban 1.2.3.4"));
+    lab.send(words("set j unbanip 1.2.3.4"));
+    lab.work();
+    assert_eq!(lab.ran().last().unwrap(), "py Unban 1.2.3.4", "unlike a command, it hears of it");
+}
+
+#[test]
+fn a_python_action_that_was_taken_for_another_kind() {
+    let enforcing = Traits { enforces: true, ..Traits::default() };
+    for (guess, truth) in [(enforcing, Traits::default()), (Traits::default(), enforcing)] {
+        let mut lab = with_python();
+        let attack = failure(&lab, "1.2.3.4");
+        for _ in 0..3 {
+            lab.fail(attack.clone());
+        }
+        // It cannot be loaded, and is tried again; its text tells what it may be.
+        lab.finish(Ok(()));
+        describe(&mut lab, 0, guess);
+        lab.finish(Err("no python3"));
+        while lab.jobs.iter().any(|j| j.op == ActionOp::Ban) {
+            let name = lab.jobs[0].spec.name.clone();
+            lab.finish(if name == "py" { Err("no python3") } else { Ok(()) });
+        }
+        let shown = if guess.enforces { "[]" } else { "['1.2.3.4']" };
+        assert_eq!(lab.ask("get j banip"), shown);
+        assert!(lab.ask("status j").contains("('Failing actions', ['py'])"));
+        lab.forget();
+        lab.pass(Span::from_secs(1));
+        assert_eq!(lab.jobs_text().first().unwrap(), "py Start ");
+        describe(&mut lab, 0, truth);
+        lab.work();
+        lab.pass(Span::from_secs(2));
+        lab.work();
+        let bans = lab.ran().iter().filter(|r| *r == "py Ban 1.2.3.4").count();
+        assert!(bans >= 1, "{guess:?} {truth:?}: {:?}", lab.ran());
+        assert_eq!(lab.ask("get j banip"), "['1.2.3.4']");
+    }
+}
+
+#[test]
+fn a_python_action_is_asked_itself() {
+    let mut lab = Lab::new();
+    lab.ask("add j polling");
+    lab.ask("set j addaction py /x/py.py {\"a\":1}");
+    assert!(lab.ask_error("get j action py a").contains("does not run"));
+    assert!(lab.ask_error("get j actionmethods py").contains("does not run"));
+    lab.ask("set j action py a 2");
+    lab.ask("start j");
+    lab.own_work = true;
+    for (line, asked, answer, shown) in [
+        ("get j action py a", "what: Get(\"a\")", Value::Int(5), "5"),
+        ("set j action py a 6", "what: Set([(\"a\", Str(\"6\"))])", Value::str("6"), "'6'"),
+        ("set j action py go", "what: Set([(\"go\", None)])", Value::None, "None"),
+        ("get j actionproperties py", "what: Names", Value::strs(["a"]), "['a']"),
+        ("get j actionmethods py", "what: Methods", Value::strs(["go"]), "['go']"),
+    ] {
+        lab.drop_asks();
+        lab.send(words(line));
+        assert!(lab.open_reply(), "{line}");
+        assert!(lab.asks_text().concat().contains(asked), "{line}: {:?}", lab.asks_text());
+        lab.answer(Answer::Property(Ok(answer)));
+        assert_eq!(lab.last_reply().unwrap().repr(), shown, "{line}");
+    }
+    // Nobody waits for ever, and a late answer is nobody's.
+    lab.drop_asks();
+    lab.send(words("get j action py a"));
+    lab.pass(Span::from_secs(61));
+    assert!(lab.last_reply().unwrap_err().contains("has not answered for 60 seconds"));
+    lab.answer(Answer::Property(Ok(Value::None)));
+    // Many at once.
+    let s = |t: &str| Value::str(t);
+    let pair = |k: &str, v: &str| Value::List(vec![s(k), s(v)]);
+    let pairs = Value::List(vec![pair("a", "1"), pair("b", "2")]);
+    lab.drop_asks();
+    lab.send(vec![s("multi-set"), s("j"), s("action"), s("py"), pairs]);
+    lab.answer(Answer::Property(Ok(s("2"))));
+    assert_eq!(lab.last_reply().unwrap(), Value::Bool(true));
+}
+
+#[test]
+fn a_flush_that_leaves_it_to_single_unbans_is_no_fault() {
+    let mut lab = with_python();
+    let traits = Traits { enforces: true, flush: true, ..Traits::default() };
+    describe(&mut lab, 1, traits);
+    lab.work();
+    lab.send(words("set j banip 1.2.3.4"));
+    lab.work();
+    lab.forget();
+    lab.send(words("unban --all"));
+    while let Some(job) = lab.jobs.front() {
+        let declined = job.op == ActionOp::Flush;
+        lab.finish(if declined { Err("") } else { Ok(()) });
+    }
+    assert_eq!(lab.ran(), ["fw Unban 1.2.3.4", "py Flush ", "py Unban 1.2.3.4"]);
+    assert_eq!(lab.count_log("Failed"), 0);
+    assert!(lab.log_has("NOTICE [j] Flush ticket(s) with py"));
+}
+
+#[test]
+fn a_reload_keeps_a_python_action_that_is_as_it_was() {
+    let mut lab = Lab::new();
+    let s = |t: &str| Value::str(t);
+    let stream = |params: &str| {
+        let action = ["set", "j", "addaction", "py", "/x/py.py", params].map(s).to_vec();
+        let list =
+            [["add", "j", "polling"].map(s).to_vec(), action, ["start", "j"].map(s).to_vec()];
+        Value::List(list.into_iter().map(Value::List).collect())
+    };
+    lab.send(vec![s("server-stream"), stream("{}")]);
+    describe(&mut lab, 0, Traits { enforces: true, ..Traits::default() });
+    lab.work();
+    lab.send(words("set j banip 1.2.3.4"));
+    lab.work();
+    lab.forget();
+    reload(&mut lab, stream("{}")).unwrap();
+    assert!(lab.ran().is_empty(), "{:?}", lab.ran());
+    // Other parameters make another object.
+    let words = vec![s("reload"), s("--all"), Value::List(vec![]), stream("{\"a\": 1}")];
+    lab.send(words);
+    lab.work();
+    let restart = ["py Unban 1.2.3.4", "py Stop ", "py Start "];
+    assert_eq!(lab.ran(), restart);
+}

@@ -2,15 +2,17 @@
 //!
 //! `-t`, `start` and `sekisho run` ask here while the configuration is loaded, so that what a test
 //! passes is what a start accepts: regexes, date patterns, times and names are judged by the very
-//! code that will run them. Nothing is started, written or looked up.
+//! code that will run them. Nothing is started, written or looked up, and no code of a user is run:
+//! the files of Python actions are only compiled, by the python3 that would run them.
 
 use std::cell::RefCell;
 
-use sekisho_core::command::Words;
+use sekisho_core::command::{Origin, Words};
 use sekisho_core::effect::{Effect, Event, RequestId};
 use sekisho_core::engine::{Config, Engine};
+use sekisho_core::value::Value;
 
-use crate::clock;
+use crate::{action, clock};
 
 /// An engine whose effects go nowhere.
 pub struct DryRun(RefCell<Engine>);
@@ -33,6 +35,47 @@ impl DryRun {
         });
         refused.map_or(Ok(()), Err)
     }
+}
+
+/// A Python action that will not work. Its jail guards all the same, with its other actions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PythonFault {
+    /// What is wrong, with the names of jail and action.
+    pub text: String,
+    /// The line of the configuration that asks for it.
+    pub origin: Option<Origin>,
+}
+
+/// The Python actions of a stream that will not work: without python3 none does.
+pub fn python_faults(stream: &[Words]) -> Vec<PythonFault> {
+    let mut uses = Vec::new();
+    for words in stream {
+        let text = |at: usize| words.words.get(at).and_then(Value::as_str);
+        if let (Some("addaction"), Some(jail), Some(action), Some(file)) =
+            (text(2), text(1), text(3), text(4))
+        {
+            uses.push((jail, action, file, &words.origin));
+        }
+    }
+    let mut files: Vec<String> = uses.iter().map(|(_, _, file, _)| (*file).to_owned()).collect();
+    files.sort_unstable();
+    files.dedup();
+    if files.is_empty() {
+        return Vec::new();
+    }
+    let found = action::python_faults(&files);
+    let fault = |file: &str| match &found {
+        Ok(faults) => {
+            let at = files.iter().position(|known| known == file)?;
+            faults.get(at)?.clone()
+        }
+        Err(why) => Some(format!("{why}. The action is written in Python ({file})")),
+    };
+    let broken = uses.into_iter().filter_map(|(jail, action, file, origin)| {
+        let text = format!("Jail '{jail}' action '{action}' will not work: {}", fault(file)?);
+        Some(PythonFault { text, origin: origin.clone() })
+    });
+    broken.collect()
 }
 
 impl Default for DryRun {

@@ -290,6 +290,9 @@ impl Server {
                 };
                 let _ = self.answer.send(Event::Answer(id, Answer::Setting(answer)));
             }
+            Ask::Action { action, counters, what } => {
+                self.runner.ask(id, action, counters, what);
+            }
             ask => self.resolver.ask(id, ask),
         }
     }

@@ -15,7 +15,7 @@ use sekisho_config::notice::Notice;
 use sekisho_core::command::{Origin, Words};
 use sekisho_core::value::Value;
 
-use crate::check::DryRun;
+use crate::check::{self, DryRun};
 use crate::client::Launch;
 use crate::log::LogSettings;
 use crate::process::{self, Ready};
@@ -135,6 +135,10 @@ fn prepare(wish: &Wish, machine: &Machine) -> Result<Plan, String> {
     }
     let places = Places::choose(wish, &loaded, machine)?;
     let mut lines = describe(&tree, &loaded, machine, wish);
+    // Without root no action is run.
+    let faults = if machine.root { check::python_faults(&loaded.stream) } else { Vec::new() };
+    let faults = faults.iter().map(|fault| located(&fault.text, fault.origin.as_ref()));
+    lines.extend(faults.map(|text| format!("note: {text}")));
     let log = LogSettings {
         level: loaded.server.loglevel.clone(),
         target: if machine.root { loaded.server.logtarget.clone() } else { "STDOUT".into() },

@@ -5,6 +5,7 @@
 
 use super::{CommandError, ErrorClass, Words};
 use crate::duration;
+use crate::effect::PythonSpec;
 use crate::expr::Number;
 use crate::value::Value;
 
@@ -209,8 +210,8 @@ pub enum Change {
     AddAction {
         /// Instance name.
         name: String,
-        /// Path and parameters of a Python action.
-        python: Option<(String, String)>,
+        /// What a Python action is made from.
+        python: Option<PythonSpec>,
     },
     /// `delaction A`
     DelAction(String),
@@ -591,8 +592,10 @@ fn change(verb: &str, args: &mut Args<'_>) -> Result<Change, CommandError> {
         }
         "addaction" => {
             let name = args.text()?;
-            let python =
-                args.maybe().map(|file| (file, args.maybe().unwrap_or_else(|| "{}".into())));
+            let python = args.maybe().map(|file| PythonSpec {
+                file,
+                params: args.maybe().unwrap_or_else(|| "{}".into()),
+            });
             Change::AddAction { name, python }
         }
         "delaction" => Change::DelAction(args.text()?),

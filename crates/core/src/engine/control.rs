@@ -8,7 +8,7 @@ use super::desk::{Asked, Reply, Teller, WaitId, logger};
 use super::jail::Phase;
 use super::{Engine, JailKey};
 use crate::command::{Change, Command, CommandError, ErrorClass, Words};
-use crate::effect::{Ask, Effect, Level, RequestId, StoreOp};
+use crate::effect::{Ask, Effect, Level, Property, RequestId, StoreOp};
 use crate::failure::{Failure, Fields, MatchedLine};
 use crate::id::{Id, canonical};
 use crate::ignore::is_host_name;
@@ -73,6 +73,10 @@ impl Engine {
             Command::Banned(ids) => self.banned(&ids),
             Command::Get { jail, what } => {
                 let key = self.key(&jail)?;
+                if let Some((action, what)) = self.python_query(key, &what)? {
+                    self.ask_python(key, action, what, false, teller);
+                    return Ok(None);
+                }
                 let Some(jail) = self.jails.get(&key) else { return Err(unknown(&jail)) };
                 super::settings::get(&self.desk, jail, &what)?
             }
@@ -263,6 +267,13 @@ impl Engine {
             Change::UnbanIp { report_absent, ids } => {
                 self.unban(teller, Some(key), ids, *report_absent);
                 return Ok(None);
+            }
+            Change::Action { name, properties } => {
+                if let Some(action) = jail.running_python(name) {
+                    let what = Property::Set(properties.clone());
+                    self.ask_python(key, action, what, multi, teller);
+                    return Ok(None);
+                }
             }
             _ => {}
         }

@@ -80,6 +80,7 @@ pub(super) enum Asked {
     Bad { jail: JailKey, id: Id, time: Timestamp },
     LogPosition { jail: JailKey, source: SourceId },
     Setting { name: String, wait: WaitId },
+    Property { multi: bool, wait: WaitId },
 }
 
 /// A client that waits for effects.

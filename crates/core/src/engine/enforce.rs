@@ -41,8 +41,8 @@ impl Action {
             Life::Up => {
                 let due = self.due.first().map(|(at, _)| *at);
                 let unban = self.unbans.values().map(|u| u.at).min();
-                let due = due.filter(|_| self.in_flight < MAX_IN_FLIGHT);
-                let unban = unban.filter(|_| self.in_flight < MAX_IN_FLIGHT);
+                let able = self.spec.is_known() && self.in_flight < MAX_IN_FLIGHT;
+                let (due, unban) = (due.filter(|_| able), unban.filter(|_| able));
                 [due, unban, self.start_at].into_iter().flatten().min()
             }
             Life::Idle | Life::After(_) | Life::Lifting | Life::Stopping | Life::Gone => None,
@@ -207,7 +207,7 @@ impl Jail {
             .actions
             .iter()
             .filter(|a| a.life == Life::Up && in_force.contains(&a.id))
-            .filter(|a| a.has("actionprolong") || a.spec.python.is_some())
+            .filter(|a| a.has("actionprolong"))
             .filter(|a| !(ticket.restored && a.no_restored()))
             .map(|a| a.id)
             .collect();
@@ -231,7 +231,7 @@ impl Jail {
     fn add_mark(&mut self, desk: &mut Desk, id: &Id, action: ActionId) {
         let mono = desk.now.mono;
         let Some(slot) = self.actions.iter_mut().find(|a| a.id == action) else { return };
-        let up = slot.life == Life::Up;
+        let up = slot.life == Life::Up && slot.spec.is_known();
         let skip = slot.no_restored();
         let old_unban = slot.unbans.remove(id);
         let Some(ban) = self.bans.get_mut(id) else { return };
@@ -280,7 +280,7 @@ impl Jail {
             return;
         }
         ban.state.announced = true;
-        let ticket = Arc::clone(&ban.ticket);
+        let (ticket, told) = (Arc::clone(&ban.ticket), ban.state.notified.clone());
         let word = if ticket.restored { "Restore Ban" } else { "Ban" };
         desk.log(Level::Notice, logger::ACTIONS, format!("[{}] {word} {id}", self.name));
         let tell: Vec<ActionId> = self
@@ -289,13 +289,14 @@ impl Jail {
             .filter(|a| !a.enforces && a.life == Life::Up)
             .filter(|a| !(ticket.restored && a.no_restored()))
             .map(|a| a.id)
+            .filter(|id| !told.contains(id))
             .collect();
         for action in &tell {
             let kind = JobKind::Notify { ticket: Arc::clone(&ticket) };
             self.run(desk, *action, kind, ActionOp::Ban, None);
         }
         if let Some(ban) = self.bans.get_mut(id) {
-            ban.state.notified = tell;
+            ban.state.notified.extend(tell);
         }
     }
 
@@ -406,7 +407,8 @@ impl Jail {
             .iter()
             .chain(&self.leaving)
             .filter(|a| a.enforces && matches!(a.life, Life::Up | Life::Lifting))
-            .filter(|a| !a.has("actionflush"))
+            // A Python action has forgotten with its process what it could flush.
+            .filter(|a| !a.has("actionflush") || a.spec.python.is_some())
             .map(|a| a.id)
             .collect();
         for id in actions {
@@ -509,7 +511,7 @@ impl Jail {
     }
 
     /// Makes an action enforce every ban it does not have yet.
-    fn enforce_all(&mut self, desk: &mut Desk, id: ActionId) {
+    pub fn enforce_all(&mut self, desk: &mut Desk, id: ActionId) {
         let mono = desk.now.mono;
         let Some(action) = self.actions.iter_mut().find(|a| a.id == id) else { return };
         let skip = action.no_restored();
@@ -524,7 +526,8 @@ impl Jail {
                 marks.push(Mark { action: id, state, tries: 0, touched: false, reban: false });
             }
             for mark in marks.iter_mut().filter(|m| m.action == id) {
-                if let MarkState::Due(_) = mark.state {
+                if let MarkState::Due(at) = mark.state {
+                    action.due.remove(&(at, ban.ticket.id.clone()));
                     mark.state = MarkState::Due(mono);
                     action.due.insert((mono, ban.ticket.id.clone()));
                 }
@@ -625,9 +628,13 @@ impl Jail {
         if action.life != Life::Up {
             return;
         }
+        let known = action.spec.is_known();
         if action.start_at.is_some_and(|at| at <= mono) {
             action.start_at = None;
             self.run(desk, id, JobKind::Start, ActionOp::Start, None);
+        }
+        if !known {
+            return;
         }
         for _ in 0..MAX_IN_FLIGHT {
             let Some(action) = self.live_action(id) else { return };

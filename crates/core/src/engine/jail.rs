@@ -91,6 +91,8 @@ pub(super) struct FailedUnban {
 impl Action {
     pub fn new(id: ActionId, mut spec: ActionSpec, ipv6: bool, life: Life) -> Self {
         set_families(&mut spec, ipv6);
+        // Another instance was known: this one may have been loaded from a file that has changed.
+        spec.traits = None;
         let enforces = spec.enforces();
         Self {
             id,
@@ -122,7 +124,7 @@ impl Action {
 
     /// Whether a command is defined, for any family.
     pub fn has(&self, command: &str) -> bool {
-        defines(&self.spec, command)
+        self.spec.defines(command)
     }
 
     pub fn no_restored(&self) -> bool {
@@ -130,13 +132,6 @@ impl Action {
             .get("norestored")
             .is_some_and(|v| crate::command::truth(&crate::value::Value::str(v)))
     }
-}
-
-/// Whether a command is defined, for any family.
-pub(super) fn defines(spec: &ActionSpec, command: &str) -> bool {
-    spec.properties
-        .iter()
-        .any(|(k, v)| k.split('?').next() == Some(command) && !v.trim().is_empty())
 }
 
 pub(super) fn set_families(spec: &mut ActionSpec, ipv6: bool) {
@@ -298,6 +293,7 @@ impl Jail {
             banned_total: self.bans.total(),
             found: self.fails.len() as u64,
             found_total: self.fails.total(),
+            ban_time: self.spec.ban_time,
         }
     }
 

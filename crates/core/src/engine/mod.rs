@@ -15,6 +15,7 @@ mod enforce;
 mod jail;
 mod lines;
 mod outcome;
+mod python;
 mod reload;
 mod settings;
 mod sources;
@@ -141,6 +142,7 @@ impl Engine {
                     jail.repaired(&mut self.desk, action);
                 }
             }
+            Event::Described(action, traits) => self.described(action, traits),
             Event::Answer(id, answer) => self.answer(id, answer),
             Event::StoreState(state) => self.store_state(state),
             Event::Tick => {}
@@ -250,6 +252,16 @@ impl Engine {
                     _ => None,
                 };
                 self.log_position(jail, source, position);
+            }
+            Asked::Property { multi, wait } => {
+                let result = match answer {
+                    Answer::Property(result) => python::answer(result, multi),
+                    _ => Ok(crate::value::Value::None),
+                };
+                if let Some(reply) = self.desk.wait_reply(wait) {
+                    *reply = Reply::Done(result);
+                }
+                self.desk.wait_done(wait);
             }
             Asked::Setting { name, wait } => {
                 let result = match answer {

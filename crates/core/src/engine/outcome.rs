@@ -205,9 +205,12 @@ impl Jail {
         failure: Option<String>,
     ) {
         let Some(reason) = failure else { return };
-        let text =
-            format!("Failed to flush bans in jail '{}' action '{name}': {reason}", self.name);
-        desk.log(Level::Error, logger::ACTIONS, text);
+        // Without a reason it is no fault: the action wants to be told one by one.
+        if !reason.is_empty() {
+            let text =
+                format!("Failed to flush bans in jail '{}' action '{name}': {reason}", self.name);
+            desk.log(Level::Error, logger::ACTIONS, text);
+        }
         let live = self.live_action(id).is_some();
         for ticket in tickets {
             let later = self.action_mut(id).and_then(|a| a.overtaken(&ticket.id, job));

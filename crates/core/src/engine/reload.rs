@@ -449,6 +449,12 @@ impl Engine {
         for mut spec in specs {
             set_families(&mut spec, ipv6);
             let known = jail.actions.iter().position(|a| a.spec.name == spec.name);
+            if let Some(action) = known.and_then(|at| jail.actions.get(at))
+                && spec.python.is_some()
+                && spec.file == action.spec.file
+            {
+                spec.traits = action.spec.traits;
+            }
             if let Some(at) = known
                 && !jail.change_action(&mut self.desk, at, &spec, live)
             {

@@ -131,6 +131,7 @@ pub(super) fn apply(
             }
             spec.actions.push(ActionSpec {
                 name: name.clone(),
+                file: python.as_ref().map(|p| p.file.clone()),
                 python: python.clone(),
                 ..ActionSpec::default()
             });

@@ -106,6 +106,7 @@ impl Lab {
                 Ask::Restore { .. } => Answer::Bans(self.rows.clone()),
                 Ask::History { .. } => Answer::History(None),
                 Ask::LogPosition { .. } => Answer::LogPosition(None),
+                Ask::Action { .. } => Answer::Property(Ok(Value::None)),
                 Ask::Setting { .. } => Answer::Setting(Ok(Value::None)),
             };
             self.answer(answer);
@@ -122,6 +123,17 @@ impl Lab {
     pub fn ask(&mut self, line: &str) -> String {
         self.send(words(line));
         self.last_reply().unwrap().repr()
+    }
+
+    /// As [`Lab::ask`], for one that is refused.
+    pub fn ask_error(&mut self, line: &str) -> String {
+        self.send(words(line));
+        self.last_reply().unwrap_err()
+    }
+
+    /// Leaves all questions so far without an answer.
+    pub fn drop_asks(&mut self) {
+        self.asks.clear();
     }
 
     /// Whether the last client still waits.

@@ -21,6 +21,8 @@ use super::random::Random;
 const IDS: [&str; 6] =
     ["192.0.2.1", "192.0.2.2", "198.51.100.7", "2001:db8::1", "203.0.113.0/24", "some user"];
 const JAILS: [&str; 3] = ["alpha", "beta", "gamma"];
+/// `snake` and `letter` are written in Python: `snake` enforces, `letter` only tells.
+const ACTIONS: [&str; 5] = ["single", "flush", "mail", "snake", "letter"];
 
 /// What one action blocks, as the kernel sees it.
 #[derive(Default)]
@@ -65,13 +67,23 @@ pub struct World {
     fail_percent: usize,
     unclean: bool,
     exited: bool,
+    /// Python actions that have a process.
+    loaded: BTreeSet<ActionId>,
+    snake: Traits,
+}
+
+fn is_python(action: &str) -> bool {
+    matches!(action, "snake" | "letter")
 }
 
 impl World {
     pub fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
         let unclean = random.chance(30);
+        let snake = Traits { enforces: true, flush: random.chance(50), ..Traits::default() };
         let mut world = Self {
+            loaded: BTreeSet::new(),
+            snake,
             talk: false,
             engine: Engine::new(Config::default()),
             random,
@@ -114,8 +126,8 @@ impl World {
                 continue;
             }
             let mut actions: Vec<&'static str> = Vec::new();
-            for action in ["single", "flush", "mail"] {
-                if self.random.chance(65) {
+            for action in ACTIONS {
+                if self.random.chance(if is_python(action) { 40 } else { 65 }) {
                     actions.push(action);
                 }
             }
@@ -157,6 +169,13 @@ impl World {
                 set(&mut list, "addignoreip", s(id));
             }
             for action in &jail.actions {
+                if is_python(action) {
+                    let (file, params) = (format!("/x/{action}.py"), format!("[{}]", jail.port));
+                    let words =
+                        [s("set"), s(name), s("addaction"), s(action), s(&file), s(&params)];
+                    list.push(command(words.to_vec()));
+                    continue;
+                }
                 set(&mut list, "addaction", s(action));
                 let mut pairs = vec![("actionban", "ban"), ("actname", action)];
                 if *action != "mail" {
@@ -187,6 +206,7 @@ impl World {
         self.engine =
             Engine::new(Config { unclean_start, seed: self.random.next(), ..Config::default() });
         self.exited = false;
+        self.loaded.clear();
         let stream = self.stream();
         self.send(vec![Value::str("server-stream"), stream]);
     }
@@ -272,6 +292,7 @@ impl World {
                 }))
             }
             Ask::LogPosition { .. } => Answer::LogPosition(None),
+            Ask::Action { .. } => Answer::Property(Ok(Value::None)),
             Ask::Setting { .. } => Answer::Setting(Ok(Value::None)),
         }
     }
@@ -295,18 +316,31 @@ impl World {
         let Some(job) = self.lanes.get_mut(lane).and_then(VecDeque::pop_front) else { return };
         let key = (job.jail.to_string(), job.spec.name.clone());
         let id = job.ticket.as_ref().map(|t| t.id.to_string()).unwrap_or_default();
-        let can_flush = job.spec.name == "flush";
+        let all_at_once = job.spec.name == "flush";
+        let can_flush = all_at_once || (job.spec.name == "snake" && self.snake.flush);
         let swept = job.op == ActionOp::Unban
             && self.unclean
             && job.ticket.as_ref().is_some_and(|t| t.restored);
         let fails = self.random.chance(self.fail_percent) && !swept;
-        let applies = !fails || self.random.chance(50);
+        let mut applies = !fails || self.random.chance(50);
+        let mut described = None;
+        let idle = matches!(job.op, ActionOp::CleanUp | ActionOp::Stop);
+        if is_python(&job.spec.name) && !idle && !self.loaded.contains(&job.action) {
+            let letter = Traits { enforces: fails && self.random.chance(50), ..Traits::default() };
+            let known = if job.spec.name == "snake" { self.snake } else { letter };
+            described = Some(Event::Described(job.action, known));
+            if fails {
+                applies = false;
+            } else {
+                self.loaded.insert(job.action);
+            }
+        }
         let table = self.kernel.entry(key).or_default();
         let mut repaired = false;
         let op = job.op;
-        let mail = job.spec.name == "mail";
+        let only_tells = matches!(&*job.spec.name, "mail" | "letter");
         match op {
-            ActionOp::Ban | ActionOp::Reban if mail => {}
+            ActionOp::Ban | ActionOp::Reban | ActionOp::Unban if only_tells => {}
             ActionOp::Ban | ActionOp::Reban => {
                 if table.wrecked && !fails {
                     table.wrecked = false;
@@ -351,7 +385,7 @@ impl World {
                     table.blocked.clear();
                 }
             }
-            ActionOp::CleanUp | ActionOp::Stop if can_flush => {
+            ActionOp::CleanUp | ActionOp::Stop if all_at_once => {
                 table.wrecked = false;
                 table.blocked.clear();
             }
@@ -368,6 +402,7 @@ impl World {
             false => Ok(()),
         };
         let queue = self.outcomes.entry(lane.to_owned()).or_default();
+        queue.extend(described);
         if repaired {
             queue.push_back(Event::Repaired(job.action));
         }
@@ -396,7 +431,7 @@ impl World {
     }
 
     fn lane(&mut self) -> String {
-        (*self.random.pick(&["single", "flush", "mail"])).to_owned()
+        (*self.random.pick(&ACTIONS)).to_owned()
     }
 
     fn jail(&mut self) -> &'static str {
@@ -547,7 +582,7 @@ impl World {
             if self.jobs_open.is_empty() && self.asks.is_empty() {
                 return;
             }
-            for lane in ["single", "flush", "mail"] {
+            for lane in ACTIONS {
                 self.run_job(lane);
                 self.deliver(lane);
                 self.deliver(lane);
@@ -560,7 +595,7 @@ impl World {
     /// The process is killed, in the middle of whatever it does, and started again.
     fn kill(&mut self) {
         self.say(|| "KILL".into());
-        for lane in ["single", "flush", "mail"] {
+        for lane in ACTIONS {
             if self.random.chance(50) {
                 self.run_job(lane);
             }
@@ -578,7 +613,7 @@ impl World {
             if !used {
                 // Nothing is left that could know of it.
                 *table = Table::default();
-            } else if action == "single" {
+            } else if action == "single" || action == "snake" {
                 // What no row tells of cannot be found again one by one.
                 table.blocked.retain(|id| self.bips.contains_key(&(jail.clone(), id.clone())));
             }
@@ -656,7 +691,7 @@ impl World {
                 panic!("{name} does not answer");
             };
             let shown: BTreeSet<String> = shown.iter().map(Value::to_text).collect();
-            for action in jail.actions.iter().filter(|a| **a != "mail") {
+            for action in jail.actions.iter().filter(|a| !matches!(**a, "mail" | "letter")) {
                 let key = (name.to_owned(), (*action).to_owned());
                 let table = self.kernel.entry(key).or_default();
                 if table.wrecked {

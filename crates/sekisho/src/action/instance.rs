@@ -68,10 +68,7 @@ impl Instance {
     /// Performs one job.
     pub fn perform<'a>(&mut self, job: &'a Job, tools: Tools<'a>) -> Done {
         let mut run = Run { job, tools, quiet: false, repaired: false };
-        let result = match &job.spec.python {
-            Some((path, _)) => without_python(job, path),
-            None => self.dispatch(&mut run),
-        };
+        let result = self.dispatch(&mut run);
         Done { result, repaired: run.repaired }
     }
 
@@ -410,18 +407,6 @@ impl<'a> Run<'a> {
             }
         }
         failed
-    }
-}
-
-fn without_python(job: &Job, path: &str) -> Result<(), String> {
-    match job.op {
-        ActionOp::Start | ActionOp::Ban | ActionOp::Reban | ActionOp::Prolong => Err(format!(
-            "jail '{}' action '{}': Python actions are not supported ({path}); use an action made \
-             of shell commands instead",
-            job.jail, job.spec.name
-        )),
-        // It never did anything, so there is nothing to take back.
-        _ => Ok(()),
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! run(Job) -> lanes (order, bounds) -> worker -> instance (life cycle) -> report -> shell
+//!         \-> python (each action on a thread and in a process of its own)
 //! ```
 //!
 //! [`Runner::run`] never blocks: the engine's thread calls it. Every job is answered exactly once
@@ -11,6 +12,7 @@
 mod instance;
 mod lanes;
 mod lookup;
+mod python;
 mod report;
 mod shell;
 
@@ -23,7 +25,8 @@ use std::time::Duration;
 use crossbeam_channel::{SendTimeoutError, Sender};
 use sekisho_core::action::{Facts, RunFamily, prepare_text};
 use sekisho_core::effect::{
-    ActionFailure, ActionId, Counters, DEFAULT_ACTION_TIMEOUT, Event, Job, JobId, Level, Record,
+    ActionFailure, ActionId, AskId, Counters, DEFAULT_ACTION_TIMEOUT, Event, Job, JobId, Level,
+    Property, Record,
 };
 use sekisho_core::expr::Number;
 use sekisho_core::time::Span;
@@ -31,6 +34,8 @@ use sekisho_core::time::Span;
 use self::instance::{Instance, Tools};
 use self::lanes::{LaneKey, Lanes, Pool, Queued, Work};
 pub use self::lookup::{PastBansFn, World};
+use self::python::Pythons;
+pub use self::python::faults as python_faults;
 use crate::{LogFn, clock, resolve};
 
 /// Threads for enforcing actions: as many action files can run side by side.
@@ -42,9 +47,13 @@ const IDLE: Duration = Duration::from_secs(30);
 /// How long a full event channel is waited for between two looks at the cancel flag.
 const SEND_SLICE: Duration = Duration::from_millis(100);
 
+/// Why a job is refused.
+const TOO_MANY: &str = "too many commands were waiting for this action";
+
 /// Runs actions on threads of its own.
 pub struct Runner {
     shared: Arc<Shared>,
+    pythons: Pythons,
 }
 
 struct Shared {
@@ -78,6 +87,7 @@ impl Runner {
     /// Starts a runner; threads are made when they are needed.
     pub fn start(events: Sender<Event>, log: LogFn, past_bans: PastBansFn) -> Runner {
         Runner {
+            pythons: Pythons::new(events.clone(), Arc::clone(&log), Arc::clone(&past_bans)),
             shared: Arc::new(Shared {
                 state: Mutex::default(),
                 wake: [Condvar::new(), Condvar::new()],
@@ -92,6 +102,9 @@ impl Runner {
 
     /// Takes a job; its outcome follows as an event. Never blocks.
     pub fn run(&self, job: Job) {
+        if let Some(python) = job.spec.python.clone() {
+            return self.pythons.run(job, &python);
+        }
         let mut state = self.shared.lock();
         if state.stopping {
             drop(state);
@@ -123,8 +136,15 @@ impl Runner {
         (self.shared.log)(Record { level, logger: "fail2ban.actions", text });
     }
 
+    /// Asks a Python action for a property, or changes it; the answer follows as an event. Never
+    /// blocks.
+    pub fn ask(&self, id: AskId, action: ActionId, counters: Counters, what: Property) {
+        self.pythons.ask(id, action, counters, what);
+    }
+
     /// Forgets the state of an action instance, after its waiting jobs.
     pub fn retire(&self, action: ActionId) {
+        self.pythons.retire(action);
         let mut state = self.shared.lock();
         if state.lanes.retire(action) {
             state.instances.remove(&action);
@@ -146,6 +166,9 @@ impl Runner {
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         state.stopping = true;
+        drop(state);
+        self.pythons.stop(deadline);
+        let mut state = self.shared.lock();
         self.shared.cancel.store(true, Ordering::Relaxed);
         let abandoned = state.lanes.drain();
         let handles = std::mem::take(&mut state.handles);
@@ -244,7 +267,7 @@ impl Shared {
     }
 
     fn perform(&self, work: Work, instance: &mut Instance) -> LaneKey {
-        self.answer_refused(work.refused, "too many commands were waiting for this action");
+        self.answer_refused(work.refused, TOO_MANY);
         let Some(job) = work.job else { return work.lane };
         let mut world = World::new(Arc::clone(&self.past_bans));
         let tools = Tools { log: &self.log, look_up: &mut world, cancel: &self.cancel };
@@ -264,15 +287,19 @@ impl Shared {
         }
     }
 
-    /// Sends an event; waits while the engine is busy, but not for one that has stopped listening.
-    fn send(&self, mut event: Event) {
-        loop {
-            match self.events.send_timeout(event, SEND_SLICE) {
-                Err(SendTimeoutError::Timeout(back)) if !self.cancel.load(Ordering::Relaxed) => {
-                    event = back;
-                }
-                Ok(()) | Err(_) => return,
+    fn send(&self, event: Event) {
+        send(&self.events, &self.cancel, event);
+    }
+}
+
+/// Sends an event; waits while the engine is busy, but not for one that has stopped listening.
+fn send(events: &Sender<Event>, cancel: &AtomicBool, mut event: Event) {
+    loop {
+        match events.send_timeout(event, SEND_SLICE) {
+            Err(SendTimeoutError::Timeout(back)) if !cancel.load(Ordering::Relaxed) => {
+                event = back;
             }
+            Ok(()) | Err(_) => return,
         }
     }
 }

@@ -11,7 +11,7 @@ use sekisho_core::effect::Level;
 use sekisho_core::value::repr_str;
 
 use super::{Client, Program, say};
-use crate::check::DryRun;
+use crate::check::{self, DryRun};
 use crate::cli::{Key, Parsed};
 use crate::log::{FAIL2BAN_VERSION, LogSettings};
 use crate::paths;
@@ -38,7 +38,7 @@ pub struct Settings {
 pub struct Stream {
     /// The commands.
     pub words: Vec<Words>,
-    /// Whether no jail is broken.
+    /// Whether no jail is broken, and no action.
     pub faultless: bool,
     /// Whether all are.
     pub nothing_left: bool,
@@ -118,6 +118,14 @@ impl Client {
             }
         };
         self.report(&loaded);
+        let python = match mode {
+            Mode::Start => check::python_faults(&loaded.stream),
+            Mode::Dump => Vec::new(),
+        };
+        for fault in &python {
+            let place = fault.origin.as_ref().map(|o| format!("{o}: ")).unwrap_or_default();
+            say(Level::Error, &format!("{place}{}", fault.text));
+        }
         if let Some(jail) = only
             && loaded.jails.is_empty()
             && loaded.broken.is_empty()
@@ -131,7 +139,8 @@ impl Client {
             say(Level::Error, "No jail is left to guard: correct the errors above");
             return None;
         }
-        Some(Stream { faultless: loaded.broken.is_empty(), nothing_left, words: loaded.stream })
+        let faultless = loaded.broken.is_empty() && python.is_empty();
+        Some(Stream { faultless, nothing_left, words: loaded.stream })
     }
 
     fn fatal(&self, error: &FatalError) {

@@ -1,16 +1,20 @@
 //! A runner whose events and log records can be looked at.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::{Receiver, unbounded};
 use sekisho::LogFn;
 use sekisho::action::{PastBansFn, Runner};
+use sekisho_core::command::CommandError;
 use sekisho_core::effect::{
-    ActionId, ActionOp, ActionSpec, Counters, Event, Job, JobId, Level, Record,
+    ActionId, ActionOp, ActionSpec, Answer, AskId, Counters, Event, Job, JobId, Level, Property,
+    Record, Traits,
 };
 use sekisho_core::id::{Family, Id};
 use sekisho_core::ticket::{BanTime, Ticket};
 use sekisho_core::time::{Span, Timestamp};
+use sekisho_core::value::Value;
 
 pub type Records = Arc<Mutex<Vec<Record>>>;
 
@@ -19,19 +23,29 @@ pub struct Bench {
     pub events: Receiver<Event>,
     records: Records,
     next: std::cell::Cell<u64>,
+    /// What Python actions turned out to be, by action.
+    pub described: std::cell::RefCell<BTreeMap<u32, Traits>>,
+    /// Jail counters of all jobs to come.
+    pub counters: std::cell::Cell<Counters>,
 }
 
 impl Bench {
     pub fn new() -> Bench {
+        Self::with_past(Arc::new(|_, _| None))
+    }
+
+    /// With this memory of earlier bans.
+    pub fn with_past(past: PastBansFn) -> Bench {
         let (sender, events) = unbounded();
         let records = Records::default();
         let log: LogFn = {
             let records = Arc::clone(&records);
             Arc::new(move |record| records.lock().unwrap().push(record))
         };
-        let past: PastBansFn = Arc::new(|_, _| None);
         let runner = Runner::start(sender, log, past);
-        Bench { runner, events, records, next: std::cell::Cell::new(1) }
+        let next = std::cell::Cell::new(1);
+        let (described, counters) = Default::default();
+        Bench { runner, events, records, next, described, counters }
     }
 
     pub fn send(
@@ -59,15 +73,42 @@ impl Bench {
             spec: Arc::clone(spec),
             op,
             ticket: ticket.map(Arc::new),
-            counters: Counters::default(),
+            counters: self.counters.get(),
         });
         id
+    }
+
+    /// Asks a Python action, and waits for the answer.
+    pub fn ask(&self, action: u32, what: Property) -> Result<Value, CommandError> {
+        let id = AskId(self.next.replace(self.next.get() + 1));
+        self.runner.ask(id, ActionId(action), self.counters.get(), what);
+        loop {
+            match self.event() {
+                Event::Repaired(_) => {}
+                Event::Answer(answered, Answer::Property(result)) if answered == id => {
+                    return result;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// The next event that is no description.
+    fn event(&self) -> Event {
+        loop {
+            match self.events.recv_timeout(std::time::Duration::from_secs(90)).unwrap() {
+                Event::Described(ActionId(action), traits) => {
+                    self.described.borrow_mut().insert(action, traits);
+                }
+                other => return other,
+            }
+        }
     }
 
     pub fn outcome(&self) -> (JobId, Result<(), String>, bool) {
         let mut repaired = false;
         loop {
-            match self.events.recv_timeout(std::time::Duration::from_secs(30)).unwrap() {
+            match self.event() {
                 Event::Repaired(_) => repaired = true,
                 Event::Outcome(id, result) => {
                     if let Err(failure) = &result {
@@ -78,6 +119,11 @@ impl Bench {
                 other => panic!("{other:?}"),
             }
         }
+    }
+
+    /// All log records since the last call.
+    pub fn take_records(&self) -> Vec<Record> {
+        std::mem::take(&mut self.records.lock().unwrap())
     }
 
     pub fn texts(&self, at_least: Level) -> Vec<String> {
@@ -106,7 +152,7 @@ pub fn spec(name: &str, properties: &[(&str, &str)]) -> Arc<ActionSpec> {
         name: name.into(),
         file: None,
         properties: properties.collect(),
-        python: None,
         families: vec![Family::Inet4, Family::Inet6],
+        ..ActionSpec::default()
     })
 }

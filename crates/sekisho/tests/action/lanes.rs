@@ -208,16 +208,6 @@ fn small_print() {
     bench.outcome().1.unwrap();
     assert_eq!(taken(), "ban");
 
-    // Python actions say what is wrong and where.
-    let mut python = ActionSpec { name: "smtp".into(), ..ActionSpec::default() };
-    python.python = Some(("/etc/x/smtp.py".into(), "{}".into()));
-    let python = Arc::new(python);
-    bench.send(3, &python, ActionOp::Start, None);
-    let reason = bench.outcome().1.unwrap_err();
-    assert!(reason.starts_with("jail 'j1' action 'smtp': Python actions"), "{reason}");
-    bench.send(3, &python, ActionOp::Stop, None);
-    assert_eq!(bench.outcome().1, Ok(()));
-
     // A circle among properties is an error, not a hang, and not a command.
     let circle = spec("c", &[("actionstart", "echo <a>"), ("a", "<b>"), ("b", "<a>")]);
     bench.send(4, &circle, ActionOp::Start, None);

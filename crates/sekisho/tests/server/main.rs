@@ -7,6 +7,9 @@ mod bad_input;
 mod bad_lines;
 mod enforcement;
 mod life;
+#[path = "../action/python/mails.rs"]
+mod mails;
+mod python;
 mod storage;
 mod takeover;
 
@@ -16,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use mails::mail_server;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How long anything may take before the test says that it never happened.
