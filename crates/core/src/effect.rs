@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::command::{CommandError, Words};
+use crate::date::DateFormat;
 use crate::failure::Failure;
 use crate::id::{Family, Id};
 use crate::ticket::Ticket;
@@ -103,6 +104,23 @@ pub enum SourceState {
     Open(Position),
     /// It does not exist (yet); it is waited for.
     Missing(String),
+    /// The place by date was found: earlier lines are older than `since` of [`StartAt::Head`] and
+    /// are left out.
+    Sought {
+        /// Where the search began.
+        from: Position,
+        /// Where reading begins.
+        to: Position,
+        /// A file whose lines are not in the order of their dates is read from `from`.
+        ordered: bool,
+    },
+    /// How far the way to the end is, told now and then where it is long.
+    CatchingUp {
+        /// Bytes read.
+        read: u64,
+        /// Bytes to be read, as far as known.
+        total: u64,
+    },
     /// The end was reached for the first time: from here on lines are live.
     CaughtUp,
     /// It was rotated; reading goes on in the new file.
@@ -465,6 +483,8 @@ pub enum SourceOp {
         path: String,
         /// Python codec name of its encoding, `auto` for the locale's.
         encoding: String,
+        /// How the jails that read it read its dates: where to begin is found by date.
+        dates: Vec<DateFormat>,
         /// Where to begin.
         start: StartAt,
     },

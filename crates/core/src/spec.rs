@@ -5,6 +5,7 @@
 
 use crate::bantime::{Increments, span};
 use crate::command::{CommandError, ErrorClass, IgnoreCache, Seconds};
+use crate::date::DateFormat;
 use crate::effect::ActionSpec;
 use crate::expr::Number;
 use crate::ignore::IgnoreList;
@@ -87,6 +88,16 @@ pub struct LogPath {
     pub path: String,
     /// Only new lines.
     pub tail: bool,
+}
+
+impl LineSpec {
+    /// How dates are read.
+    pub fn dates(&self) -> DateFormat {
+        DateFormat {
+            pattern: self.datepattern.clone(),
+            zone: self.logtimezone.clone().unwrap_or_default(),
+        }
+    }
 }
 
 impl JailSpec {

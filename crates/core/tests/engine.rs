@@ -550,6 +550,38 @@ fn jails_share_a_log_and_store_its_position_behind_its_failures() {
 }
 
 #[test]
+fn a_long_way_to_the_end_of_a_log_is_shown_while_it_lasts() {
+    let mut lab = Lab::new();
+    for line in ["add j polling", "set j addlogpath /var/log/x", "start j"] {
+        lab.send(words(line));
+    }
+    lab.work();
+    let source = lab.sources()[0];
+    let before = lab.ask("status j");
+    let at = |offset: f64| Position { first_line: "h".into(), offset, cursor: None };
+    let sought = SourceState::Sought { from: at(0.0), to: at(9e9), ordered: true };
+    lab.handle(Event::Source(source, sought));
+    assert!(lab.log_has(
+        "INFO /var/log/x: begins at byte 9000000000, what is before (from 0) is older than findtime"
+    ));
+    let way = |read: u64| SourceState::CatchingUp { read: read << 30, total: 4 << 30 };
+    lab.handle(Event::Source(source, way(1)));
+    let catching = "('Catching up', ['/var/log/x (25 %, 1.00 of 4.00 GiB)'])";
+    assert!(lab.ask("status j").contains(catching), "{}", lab.ask("status j"));
+    assert!(lab.log_has("INFO /var/log/x: catching up, 25 %, 1.00 of 4.00 GiB"));
+    lab.forget();
+    // The log is told now and then only, status always.
+    lab.handle(Event::Source(source, way(2)));
+    assert!(lab.ask("status j").contains("50 %") && !lab.log_has("INFO /var/log/x"));
+    lab.pass(Span::from_secs(10));
+    lab.handle(Event::Source(source, way(3)));
+    assert!(lab.log_has("INFO /var/log/x: catching up, 75 %, 3.00 of 4.00 GiB"));
+    lab.handle(Event::Source(source, SourceState::CaughtUp));
+    assert!(lab.log_has("INFO /var/log/x: caught up, new lines are watched from here on"));
+    assert_eq!(lab.ask("status j"), before);
+}
+
+#[test]
 fn steps_of_the_clock_neither_spin_nor_lose_bans() {
     let mut lab = started(&[("bantime", "60")]);
     lab.send(words("set j banip 192.0.2.1"));

@@ -88,6 +88,8 @@ impl Bench {
                     text += match state {
                         SourceState::Open(_) => " [open]",
                         SourceState::Missing(_) => " [missing]",
+                        SourceState::Sought { .. } => " [sought]",
+                        SourceState::CatchingUp { .. } => " [catching up]",
                         SourceState::CaughtUp => " [caught up]",
                         SourceState::Rotated => " [rotated]",
                         SourceState::Trouble(_) => " [trouble]",

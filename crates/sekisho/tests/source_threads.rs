@@ -49,7 +49,7 @@ impl Bench {
     fn follow(&mut self, id: u32, name: &str, start: StartAt) {
         let path = self.dir.path().join(name).display().to_string();
         let source = SourceId(id);
-        self.sources.apply(SourceOp::OpenFile { source, path, encoding: "auto".into(), start });
+        self.sources.apply(SourceOp::OpenFile { source, path, encoding: "auto".into(), dates: vec![], start });
     }
 
     fn next(&self) -> Event {
@@ -164,6 +164,44 @@ fn rotation_under_load_loses_and_repeats_nothing() {
         }
     }
     writer.join().unwrap();
+}
+
+#[test]
+fn a_long_way_to_the_end_holds_up_nobody_and_is_told() {
+    let mut b = bench(2);
+    let big = b.dir.path().join("big");
+    append(&big, &"an old line without a date\n".repeat(1_500_000));
+    append(&b.dir.path().join("small"), "");
+    b.follow(1, "small", head());
+    b.caught_up();
+    b.follow(2, "big", head());
+    assert_eq!(b.batch().source, SourceId(2));
+    append(&b.dir.path().join("small"), "live\n");
+    let (mut told, mut after) = (0, 0);
+    loop {
+        match b.next() {
+            Event::Lines(batch) if batch.source == SourceId(1) => {
+                assert!(batch.live && batch.data == b"live\n");
+                break;
+            }
+            Event::Source(_, SourceState::CatchingUp { read, total }) => {
+                assert!(read <= total && total > 40_000_000);
+                told += 1;
+            }
+            Event::Source(_, state) => panic!("{state:?}"),
+            // More than the queue holds would mean that it waited for the other file.
+            _ => after += 1,
+        }
+    }
+    assert!(after < 20, "{after} batches of the other file came first");
+    loop {
+        match b.next() {
+            Event::Source(_, SourceState::CatchingUp { .. }) => told += 1,
+            Event::Source(id, SourceState::CaughtUp) => break assert_eq!(id, SourceId(2)),
+            _ => {}
+        }
+    }
+    assert!(told > 0);
 }
 
 #[test]

@@ -26,6 +26,6 @@ mod zone;
 pub use detector::{DateDetector, DateHit, Stamp, TemplateStats};
 pub use error::DateError;
 pub use facts::Facts;
-pub use spec::{DateOptions, DateSpec, Years};
+pub use spec::{DateFormat, DateOptions, DateSpec, Years};
 pub use template::Template;
 pub use zone::{LineZone, LogZone};

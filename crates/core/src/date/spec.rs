@@ -1,9 +1,11 @@
 //! Which templates a jail looks for: the `datepattern` option, read once and shared.
 
+use super::detector::DateDetector;
 use super::digits;
 use super::error::DateError;
 use super::template::{self, Template};
-use crate::time::Timestamp;
+use super::zone::{LineZone, LogZone};
+use crate::time::{Timestamp, Zone};
 
 /// Which years a date without a fixed century pattern (`%ExY`) may have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,6 +35,32 @@ pub struct DateSpec {
 
 /// More patterns than this in one option are a mistake.
 const MAX_TEMPLATES: usize = 1000;
+
+/// How the dates of a log are read, as the configuration says it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DateFormat {
+    /// `datepattern`; empty for the default ones.
+    pub pattern: String,
+    /// `logtimezone`; empty for local time.
+    pub zone: String,
+}
+
+impl DateFormat {
+    /// A detector for it that has seen no line.
+    pub fn detector(
+        &self,
+        years: Years,
+        local: &Zone,
+        now: Timestamp,
+    ) -> Result<DateDetector, DateError> {
+        let spec = DateSpec::parse(&self.pattern, &DateOptions { now, years })?;
+        let log = match self.zone.as_str() {
+            "" => None,
+            text => Some(LogZone::parse(text)?),
+        };
+        Ok(DateDetector::new(spec, LineZone { local: local.clone(), log }))
+    }
+}
 
 impl DateSpec {
     /// The built-in templates.

@@ -4,12 +4,14 @@
 //! comes later gets its own, since it has to begin elsewhere. Positions are stored behind the lines
 //! they cover, at most every ten seconds.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::desk::{Asked, logger};
-use super::jail::Phase;
+use super::jail::{Jail, Phase};
 use super::lines::Prepared;
 use super::{Engine, JailKey};
+use crate::date::DateFormat;
 use crate::effect::{
     Ask, Effect, Level, Position, SourceId, SourceOp, SourceState, StartAt, StoreOp,
 };
@@ -18,6 +20,8 @@ use crate::time::{Monotonic, Span};
 
 /// How often a position is stored.
 const STORE_EVERY: Span = Span::from_secs(10);
+/// How often the way to a log's end is logged.
+const PROGRESS_EVERY: Span = Span::from_secs(10);
 /// What the journal is called where logs have paths.
 const JOURNAL: &str = "systemd-journal";
 
@@ -36,6 +40,25 @@ pub(super) struct Source {
     pub prepared: Option<Prepared>,
     /// That lines were cut has been said.
     pub cut_said: bool,
+    /// The end has not been reached yet, and is far.
+    pub catching_up: Option<CatchingUp>,
+}
+
+/// How far the way to a log's end is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CatchingUp {
+    read: u64,
+    total: u64,
+    said_at: Monotonic,
+}
+
+impl CatchingUp {
+    /// `41 %, 1.2 of 3.0 GiB`
+    fn text(self) -> String {
+        let size = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+        let percent = (self.read as f64 / self.total.max(1) as f64 * 100.0).floor();
+        format!("{percent} %, {:.2} of {:.2} GiB", size(self.read), size(self.total))
+    }
 }
 
 /// A jail that reads a source.
@@ -135,6 +158,7 @@ impl Engine {
                     ahead: false,
                     prepared: None,
                     cut_said: false,
+                    catching_up: None,
                 };
                 self.sources.insert(id, source);
                 id
@@ -173,6 +197,7 @@ impl Engine {
             .collect();
         for id in ready {
             let start = self.start_at(id);
+            let dates = self.date_formats(id);
             let Some(source) = self.sources.get_mut(&id) else { continue };
             source.opened = true;
             let op = match &source.kind {
@@ -180,6 +205,7 @@ impl Engine {
                     source: id,
                     path: path.clone(),
                     encoding: encoding.clone(),
+                    dates,
                     start,
                 },
                 SourceKind::Journal { matches, params } => SourceOp::OpenJournal {
@@ -191,6 +217,14 @@ impl Engine {
             };
             self.desk.out.push(Effect::Source(op));
         }
+    }
+
+    /// How the readers of a source read its dates, each way once.
+    fn date_formats(&self, id: SourceId) -> Vec<DateFormat> {
+        let readers = self.sources.get(&id).map_or(&[][..], |s| &s.readers);
+        let jails = readers.iter().filter_map(|r| self.jails.get(&r.jail));
+        let formats: BTreeSet<DateFormat> = jails.map(|jail| jail.spec.lines.dates()).collect();
+        formats.into_iter().collect()
     }
 
     /// The earliest place that any reader needs.
@@ -341,7 +375,40 @@ impl Engine {
                     }
                 }
             }
+            SourceState::Sought { from, to, ordered } => {
+                let text = if ordered {
+                    let text = format!(
+                        "{path}: begins at byte {}, what is before (from {}) is older than findtime",
+                        to.offset, from.offset
+                    );
+                    source.advanced(to);
+                    text
+                } else {
+                    format!(
+                        "{path}: its lines are not in the order of their dates: all of it is read, \
+                         from byte {}",
+                        from.offset
+                    )
+                };
+                self.desk.log(Level::Info, logger::FILTER, text);
+            }
+            SourceState::CatchingUp { read, total } => {
+                let mono = self.desk.now.mono;
+                let said = source.catching_up.map(|c| c.said_at);
+                let say = said.is_none_or(|at| mono.since(at) >= PROGRESS_EVERY);
+                let said_at = said.filter(|_| !say).unwrap_or(mono);
+                let progress = CatchingUp { read, total, said_at };
+                source.catching_up = Some(progress);
+                if say {
+                    let text = format!("{path}: catching up, {}", progress.text());
+                    self.desk.log(Level::Info, logger::FILTER, text);
+                }
+            }
             SourceState::CaughtUp => {
+                if source.catching_up.take().is_some() {
+                    let text = format!("{path}: caught up, new lines are watched from here on");
+                    self.desk.log(Level::Info, logger::FILTER, text);
+                }
                 for reader in &source.readers {
                     let Some(jail) = self.jails.get(&reader.jail).filter(|_| journal) else {
                         continue;
@@ -364,6 +431,13 @@ impl Engine {
                 self.desk.log(Level::Warning, logger::FILTER, format!("{path}: {text}"));
             }
         }
+    }
+
+    /// The logs of a jail whose end has not been reached yet and is far.
+    pub(super) fn catching_up(&self, jail: &Jail) -> Vec<String> {
+        let sources = jail.sources.iter().filter_map(|id| self.sources.get(id));
+        let far = sources.filter_map(|s| Some((s.kind.path(), s.catching_up?)));
+        far.map(|(path, progress)| format!("{path} ({})", progress.text())).collect()
     }
 
     /// The running jails that read a source, with what is not for them.

@@ -111,6 +111,10 @@ impl Engine {
         if !jail.missing.is_empty() {
             filter.push(row("Missing files", Value::strs(jail.missing.keys().cloned())));
         }
+        let catching_up = self.catching_up(jail);
+        if !catching_up.is_empty() {
+            filter.push(row("Catching up", Value::strs(catching_up)));
+        }
         let mut actions = vec![
             row("Currently banned", count(jail.banned_now(mono))),
             row("Total banned", count(jail.bans.total())),

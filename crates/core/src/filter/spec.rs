@@ -1,6 +1,6 @@
 //! What a filter is made of, as the commands say it, and why that may be refused.
 
-use crate::date::{DateDetector, DateError, DateOptions, DateSpec, LineZone, LogZone, Years};
+use crate::date::{DateDetector, DateError, DateFormat, Years};
 use crate::regex::tags::{FilterRegexError, HostTag};
 use crate::time::{Timestamp, Zone};
 
@@ -181,12 +181,10 @@ impl FilterSpec {
         local: &Zone,
         now: Timestamp,
     ) -> Result<DateDetector, FilterError> {
-        let options = DateOptions { now, years: self.years };
-        let spec = DateSpec::parse(self.datepattern.as_deref().unwrap_or(""), &options)?;
-        let log = match self.logtimezone.as_deref() {
-            None | Some("") => None,
-            Some(text) => Some(LogZone::parse(text)?),
+        let format = DateFormat {
+            pattern: self.datepattern.clone().unwrap_or_default(),
+            zone: self.logtimezone.clone().unwrap_or_default(),
         };
-        Ok(DateDetector::new(spec, LineZone { local: local.clone(), log }))
+        Ok(format.detector(self.years, local, now)?)
     }
 }

@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 /// How many files one pattern may follow.
-pub const MATCHES_MAX: usize = 1000;
+pub const MATCHES_MAX: usize = 10_000;
 /// How many names of one directory are read.
 const NAMES_MAX: usize = 100_000;
 

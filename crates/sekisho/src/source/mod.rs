@@ -18,9 +18,13 @@ use crate::LogFn;
 
 pub mod encoding;
 pub mod file;
+pub mod follower;
 pub mod glob;
 pub mod journal;
+pub mod pattern;
+pub mod place;
 pub mod reader;
+pub mod search;
 pub mod siblings;
 pub mod stdin;
 pub mod tail;
@@ -68,6 +72,11 @@ pub struct Context {
 }
 
 impl Context {
+    /// For sources that send to `events`.
+    pub fn new(events: Sender<Event>, log: LogFn, options: Options) -> Self {
+        Self { events, log, options, stop: Arc::new(AtomicBool::new(false)) }
+    }
+
     /// Writes a log record.
     pub fn log(&self, level: Level, text: String) {
         (self.log)(Record { level, logger: "fail2ban.filter", text });
@@ -111,7 +120,7 @@ impl Sources {
 
     /// The same with settings.
     pub fn start_with(events: Sender<Event>, log: LogFn, options: Options) -> io::Result<Self> {
-        let context = Context { events, log, options, stop: Arc::new(AtomicBool::new(false)) };
+        let context = Context::new(events, log, options);
         let kinds = TABLE.iter().map(|start| start(&context)).collect::<io::Result<_>>()?;
         Ok(Self { kinds, context })
     }

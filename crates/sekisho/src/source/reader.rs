@@ -11,12 +11,13 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, SeekFrom};
 use sekisho_core::effect::Position;
 use sekisho_core::time::Timestamp;
 use sha1::{Digest, Sha1};
 
 use super::encoding::{Encoding, Layout};
+use super::search::{Look, Seen};
 
 /// The bytes of a file that one batch holds at most (transcoding may lengthen them by half).
 pub const BATCH_MAX: usize = 256 * 1024;
@@ -254,6 +255,51 @@ impl Reader {
         Ok(())
     }
 
+    /// Goes on at the start of a line.
+    pub fn begin_at(&mut self, offset: u64) {
+        if offset != self.offset {
+            self.seek(offset);
+        }
+    }
+
+    /// Looks at lines elsewhere in the file, without moving. At most [`LINE_MAX`] bytes are read.
+    pub fn look_at(&self, look: Look) -> io::Result<Seen> {
+        let unit = self.layout.unit();
+        let (_, mark) = Layout::of(self.encoding, &self.head);
+        let begins = look.at <= self.offset.max(mark);
+        let at = if begins { self.offset.max(mark) } else { look.at - look.at % unit as u64 };
+        // What is before may be the line feed that a line begins behind.
+        let from = if begins { at } else { at.saturating_sub(unit as u64) };
+        let left = look.end.saturating_sub(from).min(LINE_MAX) as usize;
+        let mut raw = vec![0; left.min(look.length + unit)];
+        let n = read_at(&self.file, &mut raw, from)?;
+        raw.truncate(n);
+        let mut seen = Seen::default();
+        let zeros = raw.iter().skip(unit).take_while(|b| **b == 0).count() + unit;
+        if zeros >= HOLE_MIN || (zeros >= raw.len() && !raw.is_empty()) {
+            let data = rustix::fs::seek(&self.file, SeekFrom::Data(from + unit as u64));
+            // No more data, or a file system that does not know: what was read is all we know.
+            seen.hole_to = Some(data.unwrap_or(look.end).max(from + zeros as u64));
+            return Ok(seen);
+        }
+        let mut rest = raw.as_slice();
+        let mut at = from;
+        let mut whole = begins;
+        while let Some(end) = self.layout.first_line_end(rest) {
+            let (line, tail) = rest.split_at_checked(end).unwrap_or((rest, &[]));
+            if whole && at < look.end {
+                let mut text = Vec::new();
+                self.layout.decode(line, &mut text);
+                let text = String::from_utf8_lossy(&text);
+                seen.lines.push((at, text.trim_end_matches(['\n', '\r']).to_owned()));
+            }
+            whole = true;
+            at += end as u64;
+            rest = tail;
+        }
+        Ok(seen)
+    }
+
     /// Begins again at the start of a file whose content was replaced.
     pub fn restart(&mut self) {
         self.offset = 0;
@@ -417,7 +463,7 @@ impl Reader {
         self.guard.clear();
         // Files with holes can be huge; the file system knows where the data is.
         if self.in_hole
-            && let Ok(at) = rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Data(self.offset))
+            && let Ok(at) = rustix::fs::seek(&self.file, SeekFrom::Data(self.offset))
         {
             self.offset = self.offset.max(at);
         }

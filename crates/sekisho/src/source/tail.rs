@@ -23,7 +23,8 @@ use sekisho_core::effect::{Position, SourceState, StartAt};
 use sekisho_core::time::{Monotonic, Span, Timestamp};
 
 use super::encoding::Encoding;
-use super::reader::{self, CUT_KEEP, Found, OpenError, Read, Reader};
+use super::reader::{self, CUT_KEEP, Found, Inode, OpenError, Read, Reader};
+use super::search::{self, Dates, Search};
 use super::siblings;
 
 /// A rotated file's unfinished last line is delivered after this time without change.
@@ -93,6 +94,10 @@ pub struct Tail {
     encoding: Encoding,
     /// Until the first file is open.
     start: Option<StartAt>,
+    /// What finds the place by date in the first files.
+    dates: Option<Dates>,
+    /// Places still to be found.
+    searches: Vec<(Inode, Search)>,
     /// Rotated files still to be read to their end, oldest first.
     queue: VecDeque<Reader>,
     /// The file that `path` leads to, as far as known.
@@ -118,6 +123,8 @@ impl Tail {
             path,
             encoding,
             start: Some(start),
+            dates: None,
+            searches: Vec::new(),
             queue: VecDeque::new(),
             current: None,
             late: Vec::new(),
@@ -131,6 +138,12 @@ impl Tail {
             last_position: Position::default(),
             generation: 0,
         }
+    }
+
+    /// Large files are not read from their start, but from where their dates say.
+    pub fn by_date(mut self, dates: Dates) -> Self {
+        self.dates = Some(dates);
+        self
     }
 
     /// The path followed.
@@ -154,8 +167,13 @@ impl Tail {
         self.live
     }
     /// Whether `inode` is one of the open files.
-    pub fn holds(&self, inode: reader::Inode) -> bool {
+    pub fn holds(&self, inode: Inode) -> bool {
         self.readers().any(|r| r.inode() == inode)
+    }
+    /// Bytes still to be read to the end; `None` while the place to begin is searched for.
+    pub fn remaining(&self) -> Option<u64> {
+        let left = |r: &Reader| r.stat().map_or(0, |(size, ..)| size.saturating_sub(r.offset()));
+        self.searches.is_empty().then(|| self.queue.iter().chain(&self.current).map(left).sum())
     }
     /// Says that the file system is a remote one, whose inode numbers may change by themselves.
     pub fn set_remote(&mut self, remote: bool) {
@@ -176,6 +194,9 @@ impl Tail {
     pub fn step(&mut self, now: Monotonic) -> Step {
         let mut step = Step::default();
         self.look(now, &mut step);
+        if self.search(&mut step) {
+            return step;
+        }
         if !self.read_late(now, &mut step) && !self.read_queue(now, &mut step) {
             self.read_current(now, &mut step);
         }
@@ -250,6 +271,7 @@ impl Tail {
             Some(StartAt::Tail) => step.out.push(Out::State(SourceState::Open(new.position()))),
             Some(StartAt::Head { saved, since }) => {
                 self.resume(&mut new, saved.unwrap_or_default(), since)?;
+                self.plan_searches(&new, since);
                 step.out.push(Out::State(SourceState::Open(match self.queue.front_mut() {
                     Some(oldest) => oldest.position(),
                     None => new.position(),
@@ -261,8 +283,47 @@ impl Tail {
             }
         }
         self.start = None;
+        self.dates = None;
         self.current = Some(new);
         Ok(())
+    }
+
+    /// The first files, where they are large, are read from the place that their dates show.
+    fn plan_searches(&mut self, new: &Reader, since: Timestamp) {
+        let Some(dates) = &self.dates else { return };
+        for reader in self.queue.iter().chain(std::iter::once(new)) {
+            let Ok((size, ..)) = reader.stat() else { continue };
+            if size.saturating_sub(reader.offset()) > search::WORTH {
+                let search = Search::new(dates.clone(), since, reader.offset(), size);
+                self.searches.push((reader.inode(), search));
+            }
+        }
+    }
+
+    /// Goes on with the search for the place to begin in the file that is read next; `false` if there
+    /// is nothing to search.
+    fn search(&mut self, step: &mut Step) -> bool {
+        let Some(reader) = self.queue.front_mut().or(self.current.as_mut()) else { return false };
+        let mine = |(inode, _): &(Inode, Search)| *inode == reader.inode();
+        let Some(at) = self.searches.iter().position(mine) else { return false };
+        let Some((_, search)) = self.searches.get_mut(at) else { return false };
+        if let Some(look) = search.next()
+            && let Ok(seen) = reader.look_at(look)
+        {
+            search.seen(&seen);
+            step.more = true;
+            return true;
+        }
+        // Found; or it cannot be read, which the next read reports.
+        let (place, ordered) = search.found();
+        self.searches.remove(at);
+        let from = reader.position();
+        reader.begin_at(place);
+        let to = reader.position();
+        if from != to || !ordered {
+            step.out.push(Out::State(SourceState::Sought { from, to, ordered }));
+        }
+        false
     }
 
     /// Goes on where reading ended, in this file or in the rotated one that it was then.
@@ -326,6 +387,7 @@ impl Tail {
             self.queue.extend(copy.newer.into_iter().take_while(|r| r.inode() != own));
         }
         cur.restart();
+        self.searches.retain(|(inode, _)| *inode != own);
         self.rotated = true;
         self.generation += 1;
     }

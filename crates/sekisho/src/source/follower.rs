@@ -1,0 +1,451 @@
+//! All log files of the process, one step at a time.
+//!
+//! A [`Follower`] keeps an ordered queue of who has to be looked at and when. What the kernel reports
+//! puts a file at its head, a file's own timers and the safety tick put it further back; a turn takes
+//! those that are due and gives each one step, one batch at most, so that no file starves the others
+//! and a turn costs what happened, not what is followed. Files the kernel cannot watch (network file
+//! systems, no watches left) are looked at several times a second instead, and the log says so.
+//!
+//! It waits for nothing by itself and gets the time as an argument: the thread in [`super::file`]
+//! drives it, and so does the model test. Must never spin: an input is stepped again only if its step
+//! said there is more.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
+
+use sekisho_core::date::DateFormat;
+use sekisho_core::effect::{Batch, Event, Level, SourceId, SourceState, StartAt};
+use sekisho_core::time::{Monotonic, Span};
+
+use super::Context;
+use super::encoding::Encoding;
+use super::glob;
+use super::pattern::Pattern;
+use super::place::{nearest, remote_kind};
+use super::reader;
+use super::search::Dates;
+use super::tail::{Out, Tail};
+use super::watch::{Key, Waker, Want, Watcher};
+
+/// What is watched is looked at this often even if the kernel reports nothing, all at the same time:
+/// first soon, …
+const TICK_MIN: Span = Span::from_secs(5);
+/// … then, while it stays quiet, less often.
+const TICK_MAX: Span = Span::from_secs(40);
+/// How often files are looked at that cannot be watched: soon after they changed, …
+const POLL_MIN: Span = Span::from_millis(100);
+/// … and when they are quiet.
+const POLL_MAX: Span = Span::from_millis(1000);
+/// A file whose watches change with every look is left to the next tick after so many looks.
+const RESETS_MAX: u8 = 16;
+/// The way to the end of a source is told if it is longer than this (bytes), …
+const FAR: u64 = 16 << 20;
+/// … this often.
+const PROGRESS_EVERY: Span = Span::from_millis(500);
+/// Kept sets of date detectors; there are as many as jails differ in their dates.
+const DATES_MAX: usize = 64;
+
+/// A log to follow.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Its id.
+    pub source: SourceId,
+    /// A path, or a pattern.
+    pub path: String,
+    /// Python codec name.
+    pub encoding: String,
+    /// How its dates are read.
+    pub dates: Vec<DateFormat>,
+    /// Where to begin.
+    pub start: StartAt,
+}
+
+/// One file being followed.
+struct Followed {
+    source: SourceId,
+    tail: Tail,
+    /// Its place in the queue.
+    due: Monotonic,
+    /// The tail's generation that the watches are for; `None` before the first.
+    watched: Option<u64>,
+    /// For a missing path: the directory watched for it.
+    near: PathBuf,
+    polled: bool,
+    /// How long to wait for the next look.
+    pause: Span,
+    /// How often in a row the watches had to be set anew.
+    resets: u8,
+}
+
+/// One source: a file, or a pattern and the files found so far.
+#[derive(Default)]
+struct Group {
+    pattern: Option<(Key, Pattern)>,
+    keys: BTreeSet<Key>,
+    /// Files whose end has not been reached yet.
+    behind: usize,
+    caught_up: bool,
+    /// Bytes to the end when that was first known.
+    way: Option<u64>,
+    /// When the way was looked at last.
+    way_at: Option<Monotonic>,
+}
+
+/// All files.
+pub struct Follower {
+    context: Context,
+    watcher: Watcher,
+    followed: HashMap<Key, Followed>,
+    groups: BTreeMap<SourceId, Group>,
+    /// Files and patterns by the time of their next look.
+    queue: BTreeSet<(Monotonic, Key)>,
+    patterns: HashMap<Key, (SourceId, Monotonic)>,
+    dates: HashMap<Vec<DateFormat>, Dates>,
+    next_key: Key,
+    limit_said: bool,
+}
+
+/// The common tick, of those `every` so long, after `at`: all quiet files are looked at in one wake-up.
+fn next_tick(at: Monotonic, every: Span) -> Monotonic {
+    let tick = u64::try_from(every.0).unwrap_or(1).max(1);
+    Monotonic((at.0 / tick + 1).saturating_mul(tick))
+}
+
+impl Follower {
+    /// Follows nothing yet.
+    pub fn new(context: Context) -> Self {
+        let watcher = Watcher::new(context.options.inotify);
+        Self {
+            context,
+            watcher,
+            followed: HashMap::new(),
+            groups: BTreeMap::new(),
+            queue: BTreeSet::new(),
+            patterns: HashMap::new(),
+            dates: HashMap::new(),
+            next_key: 0,
+            limit_said: false,
+        }
+    }
+
+    /// Looks at everything that is due; `false` when it is time to end.
+    pub fn turn(&mut self, at: Monotonic) -> bool {
+        let due: Vec<Key> =
+            self.queue.range(..=(at, Key::MAX)).map(|(_, key)| *key).collect();
+        for key in due {
+            let go_on = match self.patterns.get(&key) {
+                Some((source, _)) => self.scan(*source, at),
+                None => self.step(key, at),
+            };
+            if !go_on {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// When the next look is due; `None` if nothing is followed.
+    pub fn next_due(&self) -> Option<Monotonic> {
+        self.queue.first().map(|(at, _)| *at)
+    }
+
+    /// Waits until something happens to what is followed, or the waker, or the end of the time.
+    pub fn wait(&mut self, waker: &Waker, timeout: Span) {
+        let touched = self.watcher.wait(waker, timeout);
+        let keys: Vec<Key> = if touched.all {
+            self.followed.keys().chain(self.patterns.keys()).copied().collect()
+        } else {
+            touched.keys.into_iter().collect()
+        };
+        for key in keys {
+            self.schedule(key, Monotonic(0));
+        }
+    }
+
+    /// Whether an inode is one of the files open for a source.
+    pub fn holds(&self, inode: reader::Inode) -> bool {
+        self.followed.values().any(|f| f.tail.holds(inode))
+    }
+
+    fn schedule(&mut self, key: Key, at: Monotonic) {
+        let slot = match self.followed.get_mut(&key) {
+            Some(followed) => &mut followed.due,
+            None => match self.patterns.get_mut(&key) {
+                Some((_, due)) => due,
+                None => return,
+            },
+        };
+        let before = std::mem::replace(slot, at);
+        if before != at {
+            self.queue.remove(&(before, key));
+        }
+        self.queue.insert((at, key));
+    }
+
+    // ---- sources --------------------------------------------------------------------------
+
+    /// Begins to follow a log.
+    pub fn open(&mut self, wanted: Wanted) {
+        let Wanted { source, path, encoding, dates, start } = wanted;
+        self.close(source);
+        let known = Encoding::from_python_name(&encoding);
+        if known.is_none() {
+            let text = format!(
+                "{path}: the encoding '{encoding}' is unknown, the bytes are used as they are; set \
+                 logencoding to utf-8 or to the name of the log's encoding"
+            );
+            self.context.send(Event::Source(source, SourceState::Trouble(text)), || false);
+        }
+        let encoding = known.unwrap_or(Encoding::Bytes);
+        let path = PathBuf::from(path);
+        let is_pattern = glob::is_pattern(&path.to_string_lossy()) && reader::look(&path).is_err();
+        let mut group = Group::default();
+        if is_pattern {
+            let key = self.key();
+            group.pattern = Some((key, Pattern::new(path, encoding, dates, start)));
+            self.groups.insert(source, group);
+            self.patterns.insert(key, (source, Monotonic(0)));
+            self.schedule(key, Monotonic(0));
+        } else {
+            self.groups.insert(source, group);
+            self.follow(source, path, encoding, &dates, start);
+        }
+    }
+
+    fn key(&mut self) -> Key {
+        self.next_key += 1;
+        self.next_key
+    }
+
+    fn follow(
+        &mut self,
+        source: SourceId,
+        path: PathBuf,
+        encoding: Encoding,
+        dates: &[DateFormat],
+        start: StartAt,
+    ) {
+        let mut tail = Tail::new(path, encoding, start);
+        if !dates.is_empty() {
+            tail = tail.by_date(self.dates_for(dates));
+        }
+        let key = self.key();
+        let Some(group) = self.groups.get_mut(&source) else { return };
+        group.keys.insert(key);
+        group.behind += 1;
+        let followed = Followed {
+            source,
+            tail,
+            due: Monotonic(0),
+            watched: None,
+            near: PathBuf::new(),
+            polled: false,
+            pause: POLL_MIN,
+            resets: 0,
+        };
+        self.followed.insert(key, followed);
+        self.schedule(key, Monotonic(0));
+    }
+
+    /// Detectors for these formats; making them takes longer than copying them.
+    fn dates_for(&mut self, formats: &[DateFormat]) -> Dates {
+        let now = crate::clock::now().wall;
+        if let Some(known) = self.dates.get(formats) {
+            return known.clone().at(now);
+        }
+        if self.dates.len() >= DATES_MAX {
+            self.dates.clear();
+        }
+        let made = Dates::new(formats, &crate::clock::zone(), now);
+        self.dates.insert(formats.to_vec(), made.clone());
+        made
+    }
+
+    /// Follows a log no more.
+    pub fn close(&mut self, source: SourceId) {
+        let Some(group) = self.groups.remove(&source) else { return };
+        if let Some((key, _)) = group.pattern {
+            self.watcher.remove(key);
+            if let Some((_, due)) = self.patterns.remove(&key) {
+                self.queue.remove(&(due, key));
+            }
+        }
+        for key in group.keys {
+            self.watcher.remove(key);
+            if let Some(followed) = self.followed.remove(&key) {
+                self.queue.remove(&(followed.due, key));
+            }
+        }
+    }
+
+    // ---- patterns -------------------------------------------------------------------------
+
+    /// Looks for new files of a pattern; `false` when it is time to end.
+    fn scan(&mut self, source: SourceId, at: Monotonic) -> bool {
+        let Some(group) = self.groups.get_mut(&source) else { return true };
+        let Some((key, pattern)) = &mut group.pattern else { return true };
+        let key = *key;
+        if pattern.first() {
+            // Watched before the first look, so that nothing appears in between unseen.
+            let (dir, flat) = glob::fixed(pattern.path());
+            let watched = self.watcher.set(key, &[Want::Dir(dir, None)]).is_ok();
+            pattern.set_quiet(watched && flat);
+        }
+        let next = if pattern.quiet() { next_tick(at, TICK_MIN) } else { at.plus(POLL_MAX) };
+        let known: Vec<&Tail> =
+            group.keys.iter().filter_map(|k| self.followed.get(k)).map(|f| &f.tail).collect();
+        let found = pattern.scan(&known, crate::clock::now().wall);
+        let (encoding, dates) = (pattern.encoding(), pattern.dates().to_vec());
+        let text = format!("{}: no file matches yet", pattern.path().display());
+        for path in found.new {
+            self.follow(source, path, encoding, &dates, found.start.clone());
+        }
+        self.schedule(key, next);
+        !found.nothing_yet
+            || self.context.send(Event::Source(source, SourceState::Missing(text)), || false)
+    }
+
+    // ---- files ----------------------------------------------------------------------------
+
+    /// One step of one file; `false` when it is time to end.
+    fn step(&mut self, key: Key, at: Monotonic) -> bool {
+        let Some(followed) = self.followed.get_mut(&key) else { return true };
+        let was_live = followed.tail.is_live();
+        let step = followed.tail.step(at);
+        let source = followed.source;
+        let got = !step.out.is_empty() || step.more;
+        if !was_live && followed.tail.is_live() {
+            self.reached_end(source);
+        }
+        for out in step.out {
+            if !self.hand_on(source, out) {
+                return false;
+            }
+        }
+        if !was_live && !self.tell_way(source, at) {
+            return false;
+        }
+        let Some(followed) = self.followed.get(&key) else { return true };
+        // A missing path's nearest directory may be another one after each event.
+        let stale = followed.watched != Some(followed.tail.generation())
+            || (followed.tail.is_missing() && nearest(followed.tail.path()).0 != followed.near);
+        if stale {
+            self.watch(key);
+        }
+        let Some(followed) = self.followed.get_mut(&key) else { return true };
+        followed.resets = if stale { followed.resets.saturating_add(1) } else { 0 };
+        let due = if step.more || (stale && followed.resets < RESETS_MAX) {
+            // What happened before the watches were set is found by looking once more.
+            Monotonic(0)
+        } else {
+            let next = followed.next_look(at, got);
+            let deadline = followed.tail.deadline().map(|d| d.max(at.plus(Span(1))));
+            deadline.map_or(next, |deadline| next.min(deadline))
+        };
+        self.schedule(key, due);
+        true
+    }
+
+    /// A file of a source is read to its end for the first time.
+    fn reached_end(&mut self, source: SourceId) {
+        if let Some(group) = self.groups.get_mut(&source) {
+            group.behind = group.behind.saturating_sub(1);
+        }
+    }
+
+    fn hand_on(&mut self, source: SourceId, out: Out) -> bool {
+        let event = match out {
+            Out::Lines { data, live, position } => {
+                Event::Lines(Batch { source, data, live, position, times: Vec::new() })
+            }
+            Out::State(SourceState::CaughtUp) => {
+                let Some(group) = self.groups.get_mut(&source) else { return true };
+                if group.caught_up || group.behind > 0 {
+                    return true;
+                }
+                group.caught_up = true;
+                Event::Source(source, SourceState::CaughtUp)
+            }
+            Out::State(state) => Event::Source(source, state),
+        };
+        self.context.send(event, || false)
+    }
+
+    /// Tells how far a long way to the end has been gone.
+    fn tell_way(&mut self, source: SourceId, at: Monotonic) -> bool {
+        let Some(group) = self.groups.get_mut(&source).filter(|g| !g.caught_up) else {
+            return true;
+        };
+        if group.way_at.is_some_and(|told| at.since(told) < PROGRESS_EVERY) {
+            return true;
+        }
+        group.way_at = Some(at);
+        let behind = group.keys.iter().filter_map(|key| self.followed.get(key));
+        let behind = behind.filter(|followed| !followed.tail.is_live());
+        // While the place to begin is searched for, the length of the way is not known.
+        let left: Option<u64> = behind.map(|followed| followed.tail.remaining()).sum();
+        let Some(left) = left else { return true };
+        let total = group.way.map_or(left, |total| total.max(left));
+        group.way = Some(total);
+        if total <= FAR {
+            return true;
+        }
+        let state = SourceState::CatchingUp { read: total - left, total };
+        self.context.send(Event::Source(source, state), || false)
+    }
+
+    /// Watches what this file needs now, or polls.
+    fn watch(&mut self, key: Key) {
+        let Some(followed) = self.followed.get_mut(&key) else { return };
+        let tail = &mut followed.tail;
+        followed.watched = Some(tail.generation());
+        let kind = tail.readers().last().and_then(|r| remote_kind(r.file()));
+        tail.set_remote(kind.is_some());
+        let mut wants: Vec<Want<'_>> =
+            tail.readers().map(|r| Want::File(r.file(), tail.path())).collect();
+        let real = std::fs::canonicalize(tail.path()).ok();
+        followed.near = nearest(tail.path()).0;
+        let real = real.filter(|real| real != tail.path());
+        for path in std::iter::once(tail.path()).chain(real.as_deref()) {
+            let (dir, name) = nearest(path);
+            wants.push(Want::Dir(dir, name));
+        }
+        let result = self.watcher.set(key, &wants);
+        let was_polled = std::mem::replace(&mut followed.polled, kind.is_some() || result.is_err());
+        if !followed.polled || was_polled {
+            return;
+        }
+        let path = followed.tail.path().display().to_string();
+        match (kind, result) {
+            (Some(kind), _) => self.context.log(
+                Level::Info,
+                format!("{path} is on a file system ({kind}) that reports no changes: polling it"),
+            ),
+            (None, Err(e)) if !self.limit_said => {
+                self.limit_said = true;
+                let hint = if e.raw_os_error() == Some(rustix::io::Errno::NOSPC.raw_os_error()) {
+                    "; raise fs.inotify.max_user_watches"
+                } else {
+                    ""
+                };
+                self.context.log(
+                    Level::Warning,
+                    format!("{path} cannot be watched ({e}{hint}): polling it, and others alike"),
+                );
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Followed {
+    /// When to look again though nothing is reported.
+    fn next_look(&mut self, at: Monotonic, got: bool) -> Monotonic {
+        let (min, max) = if self.polled { (POLL_MIN, POLL_MAX) } else { (TICK_MIN, TICK_MAX) };
+        // What is missing may appear where no watch sees it: by a mount.
+        let max = if self.tail.is_missing() { max.min(TICK_MIN) } else { max };
+        let growing = if self.polled { self.pause.0 / 2 * 3 } else { self.pause.0 * 2 };
+        self.pause = if got { min } else { Span(growing).clamp(min, max) };
+        if self.polled { at.plus(self.pause) } else { next_tick(at, self.pause) }
+    }
+}
