@@ -483,6 +483,8 @@ pub enum SourceOp {
         path: String,
         /// Python codec name of its encoding, `auto` for the locale's.
         encoding: String,
+        /// Look at it again and again, though the kernel would report changes.
+        poll: bool,
         /// How the jails that read it read its dates: where to begin is found by date.
         dates: Vec<DateFormat>,
         /// Where to begin.

@@ -32,6 +32,8 @@ pub const ACTION_COMMANDS: [&str; 10] = [
 pub struct JailSpec {
     /// The backend as given, with its parameters.
     pub backend: String,
+    /// The one that is used.
+    kind: Backend,
     /// `prefregex`, `failregex`, … and everything else that judges lines.
     pub lines: LineSpec,
     /// `maxretry`
@@ -60,6 +62,57 @@ pub struct JailSpec {
     pub journal_matches: Vec<Vec<String>>,
     /// Actions in order.
     pub actions: Vec<ActionSpec>,
+}
+
+/// How a jail comes by its lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// From files whose changes the kernel reports; called after the library that fail2ban uses.
+    Watched,
+    /// From files that are looked at again and again.
+    Polling,
+    /// From the systemd journal.
+    Journal,
+}
+
+impl Backend {
+    /// Its name in configuration, `stats` and log.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Backend::Watched => "pyinotify",
+            Backend::Polling => "polling",
+            Backend::Journal => "systemd",
+        }
+    }
+}
+
+/// The backend a jail asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// The first that works.
+    Auto,
+    /// This, or else the first after it that works.
+    This(Backend),
+}
+
+impl Wanted {
+    fn parse(text: &str) -> Result<Self, CommandError> {
+        let name = text.split('[').next().unwrap_or_default().trim().to_ascii_lowercase();
+        Ok(match name.as_str() {
+            // Gamin was one more, long ago; stock files still name it.
+            "auto" | "gamin" => Wanted::Auto,
+            "pyinotify" => Wanted::This(Backend::Watched),
+            "polling" => Wanted::This(Backend::Polling),
+            "systemd" => Wanted::This(Backend::Journal),
+            _ => {
+                let text = format!(
+                    "Unknown backend {name}. Must be among ['pyinotify', 'polling', 'systemd'] or \
+                     'auto'"
+                );
+                return Err(CommandError::new(ErrorClass::ValueError, text));
+            }
+        })
+    }
 }
 
 /// How lines are judged, as the configuration wrote it.
@@ -101,10 +154,17 @@ impl LineSpec {
 }
 
 impl JailSpec {
-    /// A jail of which nothing has been said but its backend.
-    pub fn new(backend: &str) -> Self {
-        Self {
+    /// A jail of which nothing has been said but its backend; `inotify` says whether the kernel
+    /// reports changes of files.
+    pub fn new(backend: &str, inotify: bool) -> Result<Self, CommandError> {
+        let kind = match Wanted::parse(backend)? {
+            Wanted::Auto | Wanted::This(Backend::Watched) if inotify => Backend::Watched,
+            Wanted::Auto | Wanted::This(Backend::Watched | Backend::Polling) => Backend::Polling,
+            Wanted::This(Backend::Journal) => Backend::Journal,
+        };
+        Ok(Self {
             backend: backend.to_owned(),
+            kind,
             lines: LineSpec {
                 prefregex: String::new(),
                 failregex: Vec::new(),
@@ -127,23 +187,27 @@ impl JailSpec {
             logs: Vec::new(),
             journal_matches: Vec::new(),
             actions: Vec::new(),
-        }
+        })
     }
 
-    /// The backend's name without parameters, as `stats` and the log tell it. Files are watched
-    /// in one way only, so everything that is neither polling nor the journal is `pyinotify`.
+    /// The name of the backend in use, without parameters, as `stats` and the log tell it.
     pub fn backend_name(&self) -> &'static str {
-        let name = self.backend.split(['[', ' ']).next().unwrap_or_default();
-        match name {
-            "systemd" => "systemd",
-            "polling" => "polling",
-            _ => "pyinotify",
-        }
+        self.kind.name()
+    }
+
+    /// The backend that was asked for.
+    pub fn wanted_backend(&self) -> Wanted {
+        Wanted::parse(&self.backend).unwrap_or(Wanted::Auto)
     }
 
     /// Whether it reads the journal.
     pub fn journal(&self) -> bool {
-        self.backend_name() == "systemd"
+        self.kind == Backend::Journal
+    }
+
+    /// Whether its files are to be looked at again and again, though the kernel would report.
+    pub fn polls(&self) -> bool {
+        self.kind == Backend::Polling
     }
 
     /// The backend's parameters: `systemd[journalflags=1, namespace=x]`.
@@ -243,15 +307,24 @@ mod tests {
 
     #[test]
     fn backends() {
-        for (backend, name, params) in [
-            ("auto", "pyinotify", 0),
-            ("polling", "polling", 0),
-            ("systemd", "systemd", 0),
-            ("systemd[journalflags=1, namespace=\"x y\"]", "systemd", 2),
+        for (backend, inotify, name, params) in [
+            ("auto", true, "pyinotify", 0),
+            ("auto", false, "polling", 0),
+            ("gamin", true, "pyinotify", 0),
+            ("PyInotify", true, "pyinotify", 0),
+            ("pyinotify", false, "polling", 0),
+            ("polling", true, "polling", 0),
+            ("systemd", false, "systemd", 0),
+            ("systemd[journalflags=1, namespace=\"x y\"]", true, "systemd", 2),
         ] {
-            let spec = JailSpec::new(backend);
+            let spec = JailSpec::new(backend, inotify).unwrap();
             assert_eq!((spec.backend_name(), spec.backend_params().len()), (name, params));
         }
+        let refused = JailSpec::new("inotify", true).unwrap_err();
+        assert_eq!(
+            refused.text(),
+            "Unknown backend inotify. Must be among ['pyinotify', 'polling', 'systemd'] or 'auto'"
+        );
     }
 
     #[test]

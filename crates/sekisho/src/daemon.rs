@@ -147,6 +147,7 @@ impl Server {
             ipv6,
             seed: RandomState::new().hash_one(clock::now().wall.0),
             unclean_start: unclean,
+            inotify: source::watch::available(),
             ..Config::default()
         });
         Ok(Server {
@@ -229,9 +230,23 @@ impl Server {
         let mut out = std::mem::take(&mut self.out);
         self.engine.handle(clock::now(), event, &mut out);
         self.exit |= out.iter().any(|effect| matches!(effect, Effect::Exit));
+        // Changes of the database first and together: a killed process has made all or none of them,
+        // and questions asked with them see them. What chooses another database keeps its place.
+        let mut rest = Vec::with_capacity(out.len());
+        let mut changes = Vec::new();
         for effect in out.drain(..) {
-            self.perform(effect);
+            match effect {
+                Effect::Store(op) => changes.push(op),
+                effect @ Effect::Ask(_, Ask::Setting { .. }) => {
+                    self.store.ops(std::mem::take(&mut changes));
+                    rest.drain(..).for_each(|effect| self.perform(effect));
+                    self.perform(effect);
+                }
+                effect => rest.push(effect),
+            }
         }
+        self.store.ops(changes);
+        rest.into_iter().for_each(|effect| self.perform(effect));
         self.out = out;
     }
 

@@ -1,11 +1,14 @@
-//! The file tailer against a model: random writes, rotations, truncations and restarts, after which
-//! every line must have been delivered exactly once, in order.
+//! The file reader against a model: random writes, rotations of every kind, truncations, restarts and
+//! crashes, after which every line must have been delivered exactly once, in order; after a crash,
+//! what was read and not stored must come exactly once more.
 //!
 //! The model knows which lines no reader could still find (truncated before they were read, deleted
-//! while nobody held them, …) and allows only those to be missing. Everything is driven through
-//! [`Tail::step`] with a clock of its own, so a run is a function of its seed.
+//! while nobody held them, …) and allows only those to be missing. A third of the runs drive a single
+//! [`Tail`], a third a [`Follower`] that is told by inotify alone what to look at (time stands still,
+//! so no timer helps it), a third one that polls. All have a clock of their own, so a run is a
+//! function of its seed.
 //!
-//! `SEKISHO_MODEL_ACTIONS` (default 200,000) and `SEKISHO_MODEL_SEED` set size and first seed.
+//! `SEKISHO_MODEL_ACTIONS` (default 100,000) and `SEKISHO_MODEL_SEED` set size and first seed.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
@@ -15,29 +18,106 @@ use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
+use crossbeam_channel::Receiver;
 use sekisho::source::encoding::Encoding;
+use sekisho::source::follower::{Follower, Wanted};
 use sekisho::source::reader::Inode;
 use sekisho::source::tail::{Out, Tail};
-use sekisho_core::effect::{Position, StartAt};
+use sekisho::source::watch::Waker;
+use sekisho::source::{Context, Options};
+use sekisho_core::effect::{Event, Position, SourceId, StartAt};
 use sekisho_core::time::{Monotonic, Span, Timestamp};
+use sekisho_oracle::Random;
 use sha1::{Digest, Sha1};
 
 /// How many rotated files the model keeps.
 const KEEP: usize = 5;
 
-struct Rng(u64);
+/// What is tested.
+enum Reader {
+    Alone(Box<Tail>),
+    Followed { follower: Box<Follower>, waker: Waker, events: Receiver<Event>, polls: bool },
+}
 
-impl Rng {
-    fn next(&mut self) -> u64 {
-        // splitmix64
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
+/// How a run reads.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Mode {
+    Alone,
+    Watching,
+    Polling,
+}
+
+/// Lines, and how far the log is read with them.
+type Batch = (Vec<u8>, Position);
+
+impl Reader {
+    fn new(mode: Mode, path: PathBuf, saved: Option<Position>) -> Reader {
+        let start = StartAt::Head { saved, since: Timestamp(0) };
+        if mode == Mode::Alone {
+            return Reader::Alone(Box::new(Tail::new(path, Encoding::Bytes, start)));
+        }
+        let (sender, events) = crossbeam_channel::unbounded();
+        let context = Context::new(sender, std::sync::Arc::new(|_| {}), Options::default());
+        let mut follower = Box::new(Follower::new(context));
+        let polls = mode == Mode::Polling;
+        follower.open(Wanted {
+            source: SourceId(1),
+            path: path.display().to_string(),
+            encoding: "utf-8".into(),
+            poll: polls,
+            dates: Vec::new(),
+            start,
+        });
+        Reader::Followed { follower, waker: Waker::new().unwrap(), events, polls }
     }
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
+
+    fn holds(&self, inode: Inode) -> bool {
+        match self {
+            Reader::Alone(tail) => tail.holds(inode),
+            Reader::Followed { follower, .. } => follower.holds(inode),
+        }
+    }
+
+    /// Reads all there is.
+    fn read(&mut self, now: &mut Monotonic) -> Vec<Batch> {
+        let mut got = Vec::new();
+        match self {
+            Reader::Alone(tail) => loop {
+                let step = tail.step(*now);
+                let lines = step.out.into_iter().filter_map(|out| match out {
+                    Out::Lines { data, position, .. } => Some((data, position)),
+                    Out::State(_) => None,
+                });
+                got.extend(lines);
+                if !step.more {
+                    return got;
+                }
+                assert!(got.len() < 100_000);
+            },
+            Reader::Followed { follower, waker, events, polls } => {
+                // Whoever polls needs time to pass.
+                for _ in 0..if *polls { 2 } else { 1 } {
+                    if *polls {
+                        *now = now.plus(Span::from_secs(1));
+                    }
+                    for turns in 0.. {
+                        follower.wait(waker, Span(0));
+                        assert!(follower.turn(*now));
+                        let lines = events.try_iter().filter_map(|event| match event {
+                            Event::Lines(batch) => Some((batch.data, batch.position)),
+                            _ => None,
+                        });
+                        let before = got.len();
+                        got.extend(lines);
+                        if got.len() == before && follower.next_due().is_none_or(|at| at > *now) {
+                            break;
+                        }
+                        assert!(turns < 100_000);
+                    }
+                }
+                got
+            }
+        }
     }
 }
 
@@ -47,6 +127,17 @@ struct Content {
     first_line: String,
     /// Complete lines not yet delivered.
     waiting: Vec<u64>,
+    /// Its length.
+    bytes: u64,
+}
+
+/// A line that was delivered and comes again if the reader crashes before that is stored.
+struct Unstored {
+    text: String,
+    seq: u64,
+    content: usize,
+    start: u64,
+    late: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -60,12 +151,18 @@ struct Expected {
     must: bool,
     late: bool,
     seq: u64,
+    content: usize,
+    /// Where it begins; what is unfinished has no such place.
+    start: Option<u64>,
 }
 
 struct World {
     dir: tempfile::TempDir,
-    rng: Rng,
+    rng: Random,
+    mode: Mode,
     dated: bool,
+    /// The log is a symbolic link, and rotation points it elsewhere.
+    linked: bool,
     contents: Vec<Content>,
     log: Option<Entry>,
     /// Rotated files, newest first, with their names.
@@ -80,16 +177,20 @@ struct World {
     seq: u64,
     rotations: u64,
 
-    tail: Tail,
+    reader: Reader,
     now: Monotonic,
     /// What the reader reads as the log, and whether it has read a line of it.
     anchor: Option<(Entry, bool)>,
     saved: Position,
+    /// What a crash leaves of `saved`.
+    stored: Position,
+    unstored: Vec<Unstored>,
     fresh: bool,
     expected: BTreeMap<String, Expected>,
     delivered: u64,
     late_delivered: u64,
     rests_delivered: u64,
+    again: u64,
     last_seq: u64,
     /// Delivered beginnings of lines that were never finished.
     rests: Vec<(u64, String)>,
@@ -99,11 +200,6 @@ struct World {
     history: Vec<String>,
 }
 
-fn tail_at(path: PathBuf, saved: Option<Position>) -> Tail {
-    let start = StartAt::Head { saved, since: Timestamp(0) };
-    Tail::new(path, Encoding::Bytes, start)
-}
-
 fn inode_of(meta: &std::fs::Metadata) -> Inode {
     Inode { dev: meta.dev(), ino: meta.ino() }
 }
@@ -111,10 +207,15 @@ fn inode_of(meta: &std::fs::Metadata) -> Inode {
 impl World {
     fn new(seed: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let tail = tail_at(dir.path().join("log"), None);
-        let mut rng = Rng(seed);
-        Self {
-            dated: rng.below(2) == 0,
+        let mode = [Mode::Alone, Mode::Watching, Mode::Polling][(seed % 3) as usize];
+        let reader = Reader::new(mode, dir.path().join("log"), None);
+        let mut rng = Random(seed);
+        let linked = rng.one_in(4);
+        let dated = linked || rng.one_in(2);
+        let mut world = Self {
+            mode,
+            dated,
+            linked,
             dir,
             rng,
             contents: Vec::new(),
@@ -126,24 +227,43 @@ impl World {
             partial_split: false,
             seq: 0,
             rotations: 0,
-            tail,
+            reader,
             now: Monotonic(1_000_000),
             anchor: None,
             saved: Position::default(),
+            stored: Position::default(),
+            unstored: Vec::new(),
             fresh: true,
             expected: BTreeMap::new(),
             delivered: 0,
             late_delivered: 0,
             rests_delivered: 0,
+            again: 0,
             last_seq: 0,
             rests: Vec::new(),
             deleted: false,
             history: Vec::new(),
+        };
+        if linked {
+            world.point_link();
         }
+        world
     }
 
     fn path(&self) -> PathBuf {
         self.dir.path().join("log")
+    }
+
+    /// The file that the link leads to from now on.
+    fn point_link(&mut self) {
+        self.rotations += 1;
+        let new = self.dir.path().join("link");
+        std::os::unix::fs::symlink(self.link_target(), &new).unwrap();
+        std::fs::rename(new, self.path()).unwrap();
+    }
+
+    fn link_target(&self) -> PathBuf {
+        self.dir.path().join(format!("log-{}", 20_260_000 + self.rotations))
     }
 
     fn new_content(&mut self) -> usize {
@@ -169,8 +289,9 @@ impl World {
 
     fn write(&mut self, text: &str) {
         self.open_writer();
-        let (file, _) = self.writer.as_mut().unwrap();
+        let (file, entry) = self.writer.as_mut().unwrap();
         file.write_all(text.as_bytes()).unwrap();
+        self.contents[entry.content].bytes += text.len() as u64;
     }
 
     fn write_lines(&mut self) {
@@ -185,10 +306,10 @@ impl World {
                 }
                 None => {
                     self.seq += 1;
-                    let pad = "x".repeat(match self.rng.below(60) {
+                    let pad = "x".repeat(match self.rng.below(200) {
                         0 => 70_000,
                         1 => 300_000,
-                        n => n as usize,
+                        n => n % 60,
                     });
                     let text = format!("{}-{pad}", self.seq);
                     self.write(&format!("{text}\n"));
@@ -202,7 +323,9 @@ impl World {
             }
             content.waiting.push(seq);
             let late = Some(entry) != self.log;
-            self.expected.insert(text, Expected { must: true, late, seq });
+            let start = Some(content.bytes - text.len() as u64 - 1);
+            let content = entry.content;
+            self.expected.insert(text, Expected { must: true, late, seq, content, start });
         }
     }
 
@@ -226,19 +349,43 @@ impl World {
         if self.dated {
             return self.dir.path().join(format!("log-{}", 20_260_000 + self.rotations));
         }
-        for (i, (name, _)) in self.siblings.iter_mut().enumerate().rev() {
-            let to = name.with_file_name(format!("log.{}", i + 2));
+        for (name, _) in self.siblings.iter_mut().rev() {
+            let number: u32 = name.extension().unwrap().to_str().unwrap().parse().unwrap();
+            let to = name.with_file_name(format!("log.{}", number + 1));
             std::fs::rename(&name, &to).unwrap();
             *name = to;
         }
         self.dir.path().join("log.1")
     }
 
+    /// Packs a rotated file, as logrotate does with `compress`: the file itself is gone.
+    fn compress(&mut self) {
+        if !self.siblings.is_empty() {
+            let at = self.rng.below(self.siblings.len());
+            let (name, entry) = self.siblings.remove(at);
+            let mut packed = name.clone().into_os_string();
+            packed.push(".gz");
+            std::fs::write(packed, "packed\n").unwrap();
+            std::fs::remove_file(name).unwrap();
+            self.gone.push(entry);
+        }
+    }
+
     fn rotate(&mut self) {
         if let Some(entry) = self.log.take() {
-            let name = self.shift();
-            std::fs::rename(self.path(), &name).unwrap();
-            self.siblings.insert(0, (name, entry));
+            if self.linked {
+                if self.siblings.len() >= KEEP {
+                    let (name, entry) = self.siblings.pop().unwrap();
+                    std::fs::remove_file(name).unwrap();
+                    self.gone.push(entry);
+                }
+                self.siblings.insert(0, (self.link_target(), entry));
+                self.point_link();
+            } else {
+                let name = self.shift();
+                std::fs::rename(self.path(), &name).unwrap();
+                self.siblings.insert(0, (name, entry));
+            }
             if self.writer.is_none() {
                 self.abandon_partial();
             } else if self.rng.below(2) == 0 {
@@ -262,11 +409,22 @@ impl World {
         if let Some((seq, text)) = self.partial.take()
             && !std::mem::take(&mut self.partial_split)
         {
-            self.expected.insert(text, Expected { must: false, late: true, seq });
+            self.allow(text, seq);
         }
     }
 
+    /// This may come, but need not.
+    fn allow(&mut self, text: String, seq: u64) {
+        let content = usize::MAX;
+        let expected = Expected { must: false, late: true, seq, content, start: None };
+        self.expected.insert(text, expected);
+    }
+
     fn copytruncate(&mut self) {
+        // The name of the copy would be that of the file itself.
+        if self.linked {
+            return self.rotate();
+        }
         if let Some(entry) = self.log {
             let name = self.shift();
             std::fs::copy(self.path(), &name).unwrap();
@@ -294,11 +452,11 @@ impl World {
             Some(_) => false,
         };
         if partial_here
-            && let Some((seq, text)) = &self.partial
+            && let Some((seq, text)) = self.partial.clone()
             && !std::mem::replace(&mut self.partial_split, true)
             && copied
         {
-            self.expected.insert(text.clone(), Expected { must: false, late: true, seq: *seq });
+            self.allow(text, seq);
         }
     }
 
@@ -310,7 +468,8 @@ impl World {
 
     fn delete(&mut self) {
         if let Some(entry) = self.log.take() {
-            std::fs::remove_file(self.path()).unwrap();
+            let path = if self.linked { self.link_target() } else { self.path() };
+            std::fs::remove_file(path).unwrap();
             self.gone.push(entry);
             self.deleted = true;
             if self.writer.is_none() || self.rng.below(3) > 0 {
@@ -320,15 +479,56 @@ impl World {
         }
     }
 
+    /// A stop, at which the place in the log is stored, and a start.
     fn restart(&mut self) {
-        self.tail = tail_at(self.path(), Some(self.saved.clone()));
+        self.store();
+        self.start();
+    }
+
+    /// The place in the log is stored, as it is now and then.
+    fn store(&mut self) {
+        self.stored = self.saved.clone();
+        let at = self.content_of(&self.stored);
+        let offset = self.stored.offset as u64;
+        let Some(at) = at else { return };
+        self.unstored
+            .retain(|line| line.content > at || (line.content == at && line.start >= offset));
+    }
+
+    /// The reader is killed: what was read and not stored comes again.
+    fn crash(&mut self) {
+        self.saved = self.stored.clone();
+        for line in std::mem::take(&mut self.unstored) {
+            let Unstored { text, seq, content, start, late } = line;
+            self.contents[content].waiting.push(seq);
+            self.last_seq = self.last_seq.min(seq - 1);
+            self.again += 1;
+            let expected = Expected { must: true, late, seq, content, start: Some(start) };
+            self.expected.insert(text, expected);
+        }
+        // What was behind a line that comes again may come before it, then.
+        let open = self.expected.values().filter(|e| e.must && !e.late).map(|e| e.seq).min();
+        self.last_seq = open.map_or(self.last_seq, |seq| self.last_seq.min(seq - 1));
+        self.start();
+    }
+
+    fn start(&mut self) {
+        // A reader that has read nothing has stored nothing.
+        let saved = (self.saved != Position::default()).then(|| self.saved.clone());
+        self.reader = Reader::new(self.mode, self.path(), saved);
         self.anchor = None;
         self.fresh = true;
-        // A file that is nothing but an unfinished line has no first line to be known by, so its
-        // rest may come again.
-        for (seq, text) in self.rests.drain(..) {
-            self.expected.insert(text, Expected { must: false, late: true, seq });
+        // Rests of rotated files are no lines that a place in a log could be behind, so they may come
+        // again.
+        for (seq, text) in std::mem::take(&mut self.rests) {
+            self.allow(text, seq);
         }
+    }
+
+    /// Which content a place is in.
+    fn content_of(&self, position: &Position) -> Option<usize> {
+        let known = !position.first_line.is_empty();
+        self.contents.iter().rposition(|c| known && sha1(c) == position.first_line)
     }
 
     /// These lines may get lost.
@@ -365,7 +565,7 @@ impl World {
             }
         }
         // Files the reader holds, whatever became of their names.
-        let held = |e: &&Entry| self.tail.holds(e.inode);
+        let held = |e: &&Entry| self.reader.holds(e.inode);
         let rotated = self.siblings.iter().map(|(_, e)| e);
         found.extend(rotated.chain(&self.gone).filter(held).map(|e| e.content));
         found
@@ -385,20 +585,12 @@ impl World {
                 }
             }
         }
-        for _ in 0..100_000 {
-            let step = self.tail.step(self.now);
-            for out in step.out {
-                if let Out::Lines { data, position, .. } = out {
-                    assert!(data.ends_with(b"\n"));
-                    self.saved = position;
-                    let text = String::from_utf8(data).unwrap();
-                    for line in text.lines() {
-                        self.receive(line);
-                    }
-                }
-            }
-            if !step.more {
-                break;
+        for (data, position) in self.reader.read(&mut self.now) {
+            assert!(data.ends_with(b"\n"));
+            self.saved = position;
+            let text = String::from_utf8(data).unwrap();
+            for line in text.lines() {
+                self.receive(line);
             }
         }
         if idle {
@@ -422,7 +614,7 @@ impl World {
             }
         }
         self.gone.retain(|e| {
-            self.tail.holds(e.inode)
+            self.reader.holds(e.inode)
                 || self.writer.as_ref().is_some_and(|(_, w)| w.inode == e.inode)
         });
     }
@@ -439,6 +631,10 @@ impl World {
                 content.waiting.retain(|s| *s != expected.seq);
             }
             self.late_delivered += u64::from(expected.late);
+            if let Some(start) = expected.start {
+                let Expected { seq, content, late, .. } = expected;
+                self.unstored.push(Unstored { text: line.to_owned(), seq, content, start, late });
+            }
             if expected.must && !expected.late {
                 let last = self.last_seq;
                 self.last_seq = last.max(expected.seq);
@@ -459,7 +655,7 @@ impl World {
     }
 
     fn act(&mut self) {
-        let action = self.rng.below(100);
+        let action = self.rng.below(108);
         let name = match action {
             0..25 => "write",
             25..32 => "partial",
@@ -468,8 +664,11 @@ impl World {
             46..52 => "copytruncate",
             52..54 => "truncate",
             54..57 => "delete",
-            57..64 => "restart",
-            64..74 => "pause",
+            57..62 => "restart",
+            62..66 => "crash",
+            66..70 => "compress",
+            70..74 => "store",
+            74..82 => "pause",
             _ => "pump",
         };
         let writing = self.writer.as_ref().map(|(_, e)| e.content);
@@ -484,6 +683,9 @@ impl World {
             "truncate" => self.truncate(),
             "delete" => self.delete(),
             "restart" => self.restart(),
+            "crash" => self.crash(),
+            "compress" => self.compress(),
+            "store" => self.store(),
             "pause" => {
                 let ms = self.rng.below(30_000) as i64;
                 self.now = self.now.plus(Span::from_millis(ms));
@@ -512,15 +714,11 @@ fn short(text: &str) -> &str {
     text.get(..text.len().min(30)).unwrap()
 }
 
-fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
-}
-
 #[test]
 fn every_line_exactly_once() {
-    let actions = setting("SEKISHO_MODEL_ACTIONS", 200_000);
-    let first = setting("SEKISHO_MODEL_SEED", 1);
-    let (mut done, mut delivered, mut late, mut rests) = (0, 0, 0, 0);
+    let actions = sekisho_oracle::cases("SEKISHO_MODEL_ACTIONS", 100_000) as u64;
+    let first = sekisho_oracle::cases("SEKISHO_MODEL_SEED", 1) as u64;
+    let (mut done, mut delivered, mut late, mut rests, mut again) = (0, 0, 0, 0, 0);
     for seed in first.. {
         let mut world = World::new(seed);
         let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -534,20 +732,26 @@ fn every_line_exactly_once() {
         }));
         if let Err(panic) = run {
             let from = world.history.len().saturating_sub(40);
-            eprintln!("seed {seed}: …\n{}", world.history[from..].join("\n"));
+            let kind = (world.mode, world.dated, world.linked);
+            eprintln!("seed {seed} {kind:?}: …\n{}", world.history[from..].join("\n"));
             std::panic::resume_unwind(panic);
         }
         delivered += world.delivered;
         late += world.late_delivered;
         rests += world.rests_delivered;
+        again += world.again;
         done += 200;
         if done >= actions {
             break;
         }
     }
     // What the model merely allows must happen now and then.
-    println!("{done} actions: {delivered} lines, {late} of them late, {rests} unfinished");
+    println!(
+        "{done} actions: {delivered} lines, {late} of them late, {again} again after a crash, {rests} \
+         unfinished"
+    );
     if done >= 100_000 {
         assert!(delivered > done / 4 && late >= done / 500 && rests >= done / 1000);
+        assert!(again >= done / 100);
     }
 }

@@ -45,8 +45,9 @@ struct Kind {
 /// A date in UTC; the format knows the letters that the kinds above use.
 fn date(format: &str, at: i64) -> String {
     let iso = Zone::utc().format(Timestamp::from_secs(at));
-    let month = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
-        [iso[5..7].parse::<usize>().unwrap() - 1];
+    let month =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+            [iso[5..7].parse::<usize>().unwrap() - 1];
     let day = &iso[8..10];
     match format {
         "epoch" => at.to_string(),
@@ -244,7 +245,8 @@ for line in sys.stdin:
 /// What a search cannot tell is read.
 #[test]
 fn what_cannot_be_told_is_read() {
-    let dated = |at: i64, n: usize| format!("{} host app: {n} {}\n", date("%F %T", at), "x".repeat(99));
+    let dated =
+        |at: i64, n: usize| format!("{} host app: {n} {}\n", date("%F %T", at), "x".repeat(99));
     let check = |name: &str, text: &str, datepattern: &str, begin: u64, ordered: bool| {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");

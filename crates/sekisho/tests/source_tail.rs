@@ -18,6 +18,7 @@ struct Bench {
     tail: Tail,
     now: Monotonic,
     position: Position,
+    opened: Position,
 }
 
 fn head(saved: Option<Position>) -> StartAt {
@@ -35,7 +36,13 @@ impl Bench {
         before(dir.path());
         let encoding = Encoding::from_python_name(encoding).unwrap();
         let tail = Tail::new(dir.path().join("log"), encoding, start);
-        Self { dir, tail, now: Monotonic(1), position: Position::default() }
+        Self {
+            dir,
+            tail,
+            now: Monotonic(1),
+            position: Position::default(),
+            opened: Position::default(),
+        }
     }
 
     fn at(&self, name: &str) -> PathBuf {
@@ -86,7 +93,10 @@ impl Bench {
                 }
                 Out::State(state) => {
                     text += match state {
-                        SourceState::Open(_) => " [open]",
+                        SourceState::Open(position) => {
+                            self.opened = position;
+                            " [open]"
+                        }
                         SourceState::Missing(_) => " [missing]",
                         SourceState::Sought { .. } => " [sought]",
                         SourceState::CatchingUp { .. } => " [catching up]",
@@ -261,6 +271,32 @@ fn resume() {
         b.restart(head(Some(Position { offset, ..saved.clone() })));
         b.check("[open] a [caught up]");
     }
+}
+
+#[test]
+fn logs_with_the_same_first_line_are_told_apart() {
+    let header = "#Fields: date time\n";
+    let mut b =
+        Bench::new("auto", head(None), |d| append(&d.join("log"), format!("{header}old 1\n")));
+    b.check("[open] #Fields: date time old 1 [caught up]");
+    let saved = b.position.clone();
+    b.append("old 2\n");
+    b.rename("log", "log.1");
+    b.append(format!("{header}new 1\nnew 2\n"));
+    b.restart(head(Some(saved.clone())));
+    b.check("[open] old 2 #Fields: date time new 1 new 2 [caught up]");
+    // What fail2ban stored knows the first line only.
+    b.restart(head(Some(Position { cursor: None, ..saved })));
+    b.check("[open] new 2 [caught up]");
+    // A file of which nothing was read yet is known by its inode.
+    let mut b = Bench::new("auto", head(None), |d| append(&d.join("log"), ""));
+    b.check("[open] [caught up]");
+    let position = b.opened.clone();
+    b.append("a\n");
+    b.rename("log", "log.1");
+    b.append("b\n");
+    b.restart(head(Some(position)));
+    b.check("[open] a b [caught up]");
 }
 
 #[test]

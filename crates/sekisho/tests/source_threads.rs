@@ -49,7 +49,14 @@ impl Bench {
     fn follow(&mut self, id: u32, name: &str, start: StartAt) {
         let path = self.dir.path().join(name).display().to_string();
         let source = SourceId(id);
-        self.sources.apply(SourceOp::OpenFile { source, path, encoding: "auto".into(), dates: vec![], start });
+        self.sources.apply(SourceOp::OpenFile {
+            source,
+            path,
+            encoding: "auto".into(),
+            poll: false,
+            dates: vec![],
+            start,
+        });
     }
 
     fn next(&self) -> Event {
@@ -202,6 +209,118 @@ fn a_long_way_to_the_end_holds_up_nobody_and_is_told() {
         }
     }
     assert!(told > 0);
+}
+
+/// What follows a file that is not watched by the kernel, and what it says about that.
+#[test]
+fn where_the_kernel_watches_no_more_the_rest_is_polled() {
+    // Only a user namespace of its own has limits that a test may lower.
+    const LIMIT: &str = "SEKISHO_TEST_INOTIFY_LIMIT";
+    let Ok(limit) = std::env::var(LIMIT) else {
+        for (limit, file) in
+            [("watches", "max_inotify_watches"), ("instances", "max_inotify_instances")]
+        {
+            let lowered = format!("echo 8 > /proc/sys/user/{file} 2>/dev/null && exec \"$@\"");
+            let lowered = lowered.replace("8", if limit == "watches" { "8" } else { "0" });
+            let me = std::env::current_exe().unwrap();
+            let name = "where_the_kernel_watches_no_more_the_rest_is_polled";
+            let ran = std::process::Command::new("unshare")
+                .args(["-Ur", "sh", "-c", &lowered, "sh"])
+                .arg(me)
+                .args(["--exact", name, "--nocapture"])
+                .env(LIMIT, limit)
+                .output();
+            match ran {
+                Ok(out) if out.status.success() => {
+                    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+                    assert!(text.contains("1 passed"), "{text}");
+                }
+                Ok(out) if out.status.code() == Some(101) => {
+                    panic!("{}", String::from_utf8_lossy(&out.stderr))
+                }
+                _ => return sekisho_oracle::missing("user namespaces (unshare -Ur)"),
+            }
+        }
+        return;
+    };
+    let mut b = bench(1000);
+    let all = 20;
+    for n in 0..all {
+        append(&b.dir.path().join(format!("log{n}")), "old\n");
+        b.follow(n, &format!("log{n}"), head());
+    }
+    b.lines(all as usize);
+    for round in 0..3 {
+        for n in 0..all {
+            let path = b.dir.path().join(format!("log{n}"));
+            if round == 1 {
+                fs::rename(&path, b.dir.path().join(format!("log{n}.1"))).unwrap();
+            }
+            append(&path, &format!("new {round}\n"));
+        }
+        let mut lines = b.lines(all as usize);
+        lines.sort();
+        let mut expected: Vec<String> = (0..all).map(|n| format!("{n} new {round}")).collect();
+        expected.sort();
+        assert_eq!(lines, expected);
+    }
+    // Said once, not for every file.
+    let log = b.log.lock().unwrap();
+    let said: Vec<&String> = log.iter().filter(|text| text.contains("polling it")).collect();
+    assert_eq!(said.len(), 1, "{log:?}");
+    let hint = if limit == "watches" { "max_user_watches" } else { "max_user_instances" };
+    assert!(said[0].contains(hint), "{log:?}");
+}
+
+#[test]
+fn a_named_pipe_is_a_log_and_may_become_a_file_and_back() {
+    let mut b = bench(100);
+    let path = b.dir.path().join("log");
+    let make = || {
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, kind, mode, 0).unwrap();
+    };
+    // Waited for, like a file.
+    b.follow(1, "log", head());
+    assert!(matches!(b.state(), SourceState::Missing(_)));
+    make();
+    for n in 0..3 {
+        // Opening waits for a reader, so this shows that there is one.
+        OpenOptions::new().write(true).open(&path).unwrap().write_all(b"a\nb\n").unwrap();
+        assert_eq!(b.lines(2), ["1 a", "1 b"], "{n}");
+    }
+    fs::remove_file(&path).unwrap();
+    append(&path, "c\n");
+    assert_eq!(b.lines(1), ["1 c"]);
+    append(&path, "d\n");
+    assert_eq!(b.lines(1), ["1 d"]);
+    fs::remove_file(&path).unwrap();
+    make();
+    let mut writer = OpenOptions::new().write(true).open(&path).unwrap();
+    writer.write_all(b"e\nf").unwrap();
+    assert_eq!(b.lines(1), ["1 e"]);
+    // What is unfinished becomes a line in the end.
+    drop(writer);
+    assert_eq!(b.lines(1), ["1 f"]);
+}
+
+#[test]
+fn a_link_to_a_directory_that_is_switched_is_followed() {
+    let mut b = bench(100);
+    let dir = b.dir.path().to_path_buf();
+    for name in ["one", "two"] {
+        fs::create_dir(dir.join(name)).unwrap();
+        append(&dir.join(name).join("log"), &format!("{name}\n"));
+    }
+    std::os::unix::fs::symlink("one", dir.join("current")).unwrap();
+    b.follow(1, "current/log", head());
+    assert_eq!(b.lines(1), ["1 one"]);
+    std::os::unix::fs::symlink("two", dir.join("next")).unwrap();
+    fs::rename(dir.join("next"), dir.join("current")).unwrap();
+    assert_eq!(b.lines(1), ["1 two"]);
+    append(&dir.join("two/log"), "more\n");
+    assert_eq!(b.lines(1), ["1 more"]);
 }
 
 #[test]

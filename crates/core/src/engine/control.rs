@@ -12,7 +12,6 @@ use crate::effect::{Ask, Effect, Level, Property, RequestId, StoreOp};
 use crate::failure::{Failure, Fields, MatchedLine};
 use crate::id::{Id, canonical};
 use crate::ignore::is_host_name;
-use crate::spec::JailSpec;
 use crate::time::Span;
 use crate::value::{Value, repr_str};
 
@@ -108,7 +107,8 @@ impl Engine {
                     return Err(CommandError::new(ErrorClass::DuplicateJail, jail));
                 }
                 self.refuse_late()?;
-                self.create(&jail, JailSpec::new(&backend));
+                let spec = self.new_spec(&backend)?;
+                self.create(&jail, spec);
                 Value::Str(jail)
             }
             Command::Start(name) => {
@@ -211,7 +211,7 @@ impl Engine {
 
     fn stop_all(&mut self, wait: WaitId) {
         self.desk.log(Level::Info, logger::SERVER, "Stopping all jails");
-        self.store_positions(true);
+        self.store_all();
         let mut keys: Vec<JailKey> = self.names.values().copied().collect();
         keys.sort_unstable();
         for key in keys {

@@ -3,7 +3,7 @@
 //! Everything that leaves the engine leaves through here, so every job, question and waiting
 //! client is written down exactly once and found again when the world answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::count::Case;
@@ -135,6 +135,8 @@ pub(super) struct Desk {
     pub dbfile: (Value, Value),
     /// Why the database cannot be written, while it cannot.
     pub store_trouble: Option<String>,
+    /// Jails whose bans in the database change with this event.
+    pub settled: BTreeSet<Arc<str>>,
 }
 
 impl Desk {
@@ -157,6 +159,7 @@ impl Desk {
             next: 1,
             dbfile: (Value::None, Value::None),
             store_trouble: None,
+            settled: BTreeSet::new(),
         }
     }
 
@@ -185,6 +188,12 @@ impl Desk {
     }
 
     pub fn store(&mut self, op: StoreOp) {
+        if let StoreOp::AddBan { jail, .. }
+        | StoreOp::DeleteBan { jail, .. }
+        | StoreOp::DeleteAllBans(jail) = &op
+        {
+            self.settled.insert(Arc::clone(jail));
+        }
         self.out.push(Effect::Store(op));
     }
 

@@ -141,7 +141,7 @@ struct Part {
 
 /// How many bytes of a batch end before a saved position.
 fn read_before(batch: &Batch, saved: Option<&Position>) -> usize {
-    let Some(saved) = saved.filter(|s| s.cursor.is_none()) else { return 0 };
+    let Some(saved) = saved else { return 0 };
     let end = batch.position.offset;
     if saved.first_line != batch.position.first_line || !batch.times.is_empty() {
         return 0;
@@ -200,6 +200,13 @@ impl Engine {
                 self.desk.log(Level::Warning, logger::FILTER, text);
             }
         }
+        let counts =
+            |(_, output): &(JailKey, FilterOutput)| matches!(output, FilterOutput::Finding(_));
+        if found.iter().any(counts)
+            && let Some(source) = self.sources.get_mut(&batch.source)
+        {
+            source.counted = true;
+        }
         for (jail, output) in found {
             match output {
                 FilterOutput::Finding(finding) => self.finding(jail, finding),
@@ -207,9 +214,7 @@ impl Engine {
                 FilterOutput::Quiet(_) | FilterOutput::Ignored(_) | FilterOutput::Prefix(_) => {}
             }
         }
-        if let Some(source) = self.sources.get_mut(&batch.source) {
-            source.advanced(batch.position);
-        }
+        self.advanced(batch.source, batch.position);
     }
 
     /// The scanner for these filters, made anew when one of them has changed.

@@ -21,7 +21,7 @@ mod settings;
 mod sources;
 mod status;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::effect::{Answer, AskId, Effect, Event, Level, SourceId};
@@ -46,6 +46,8 @@ pub struct Config {
     /// Whether an earlier process ended without stopping its actions: what it left behind is taken
     /// away before an action starts.
     pub unclean_start: bool,
+    /// Whether the kernel reports changes of files: what `backend = auto` decides by.
+    pub inotify: bool,
     /// Python's name of the locale's encoding: what `logencoding = auto` shows.
     pub encoding: String,
 }
@@ -58,6 +60,7 @@ impl Default for Config {
             ipv6: true,
             seed: 1,
             unclean_start: false,
+            inotify: true,
             encoding: "UTF-8".into(),
         }
     }
@@ -95,6 +98,10 @@ pub struct Engine {
     names: BTreeMap<Arc<str>, JailKey>,
     broken: BTreeMap<String, String>,
     sources: BTreeMap<SourceId, Source>,
+    /// Sources not opened yet.
+    unopened: BTreeSet<SourceId>,
+    /// Sources read further than stored, by the time at which that is due.
+    to_store: BTreeSet<(Monotonic, SourceId)>,
     shutting_down: bool,
     next_purge: Option<Monotonic>,
 }
@@ -111,6 +118,8 @@ impl Engine {
             names: BTreeMap::new(),
             broken: BTreeMap::new(),
             sources: BTreeMap::new(),
+            unopened: BTreeSet::new(),
+            to_store: BTreeSet::new(),
             shutting_down: false,
             next_purge: None,
         }
@@ -168,9 +177,7 @@ impl Engine {
                 wall = Some(wall.map_or(end, |w: Timestamp| w.min(end)));
             }
         }
-        for source in self.sources.values() {
-            earlier(&mut mono, source.next_store());
-        }
+        earlier(&mut mono, self.to_store.first().map(|(at, _)| *at));
         Deadline { wall, mono }
     }
 
@@ -188,7 +195,8 @@ impl Engine {
             jail.tick(&mut self.desk);
         }
         self.open_sources();
-        self.store_positions(false);
+        self.store_counted();
+        self.store_due();
         self.finish_jails();
         self.desk.expire_waits();
     }

@@ -15,7 +15,7 @@ use super::{Engine, JailKey};
 use crate::command::{Change, Command, CommandError, ErrorClass, Reload, Words};
 use crate::effect::{ActionId, ActionOp, ActionSpec, Ask, Level, StoreOp};
 use crate::id::Id;
-use crate::spec::{JailSpec, reloadable};
+use crate::spec::{Backend, JailSpec, Wanted, reloadable};
 use crate::value::Value;
 
 /// A stream under way.
@@ -94,7 +94,8 @@ impl Engine {
                 if stream.drafts.contains_key(&jail) || (!stream.reload && self.exists(&jail)) {
                     return Err(CommandError::new(ErrorClass::DuplicateJail, jail));
                 }
-                let draft = Draft { spec: JailSpec::new(&backend), error: None, started: false };
+                let spec = self.new_spec(&backend)?;
+                let draft = Draft { spec, error: None, started: false };
                 stream.order.push(jail.clone());
                 stream.drafts.insert(jail, draft);
                 Ok(())
@@ -306,26 +307,52 @@ impl Engine {
         Ok(())
     }
 
+    /// The specification of a jail of which nothing is known but its backend.
+    pub(super) fn new_spec(&mut self, backend: &str) -> Result<JailSpec, CommandError> {
+        JailSpec::new(backend, self.desk.config.inotify).inspect_err(|error| {
+            self.desk.log(Level::Error, logger::JAIL, error.text());
+        })
+    }
+
     /// A new jail, not started.
     pub(super) fn create(&mut self, name: &str, spec: JailSpec) -> JailKey {
         let key = JailKey::try_from(self.desk.number()).unwrap_or(JailKey::MAX);
         let name: Arc<str> = Arc::from(name);
-        let (backend, params) = (spec.backend_name(), spec.backend_params());
-        let params =
-            Value::Dict(params.into_iter().map(|(k, v)| (Value::Str(k), Value::Str(v))).collect());
-        let poller = if backend == "polling" { "poller" } else { backend };
-        for text in [
-            format!("Creating new jail '{name}'"),
-            format!("Jail '{name}' uses {poller} {}", params.repr()),
-            format!("Initiated '{backend}' backend"),
-        ] {
-            self.desk.log(Level::Info, logger::JAIL, text);
-        }
+        self.desk.log(Level::Info, logger::JAIL, format!("Creating new jail '{name}'"));
+        self.tell_backend(&name, &spec);
         self.desk.store(StoreOp::AddJail(Arc::clone(&name)));
         self.broken.remove(&*name);
         self.names.insert(Arc::clone(&name), key);
         self.jails.insert(key, Jail::new(key, name, spec));
         key
+    }
+
+    /// Which backend a jail has, and why it is not the one it asked for.
+    fn tell_backend(&mut self, name: &str, spec: &JailSpec) {
+        let (backend, wanted) = (spec.backend_name(), spec.wanted_backend());
+        let fallen = backend != Backend::Watched.name()
+            && matches!(wanted, Wanted::Auto | Wanted::This(Backend::Watched));
+        if fallen {
+            let level = if wanted == Wanted::Auto { Level::Debug } else { Level::Error };
+            let text = "Backend 'pyinotify' failed to initialize due to inotify, which this system \
+                        does not offer (see fs.inotify.max_user_instances)";
+            self.desk.log(level, logger::JAIL, text);
+        }
+        let params = spec.backend_params().into_iter();
+        let params = Value::Dict(params.map(|(k, v)| (Value::Str(k), Value::Str(v))).collect());
+        let poller = if backend == "polling" { "poller" } else { backend };
+        let text = format!("Jail '{name}' uses {poller} {}", params.repr());
+        self.desk.log(Level::Info, logger::JAIL, text);
+        match wanted {
+            Wanted::This(wanted) if fallen => {
+                let text = format!(
+                    "Could only initiated '{backend}' backend whenever '{}' was requested",
+                    wanted.name()
+                );
+                self.desk.log(Level::Warning, logger::JAIL, text);
+            }
+            _ => self.desk.log(Level::Info, logger::JAIL, format!("Initiated '{backend}' backend")),
+        }
     }
 
     /// Starts a jail: its actions, its old bans, its logs.

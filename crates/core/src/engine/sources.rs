@@ -2,7 +2,8 @@
 //!
 //! Jails that read the same file from the start of a configuration on share one source; a jail that
 //! comes later gets its own, since it has to begin elsewhere. Positions are stored behind the lines
-//! they cover, at most every ten seconds.
+//! they cover, at most every ten seconds, and together with every ban that such lines led to: what a
+//! killed process has read and not stored is read again, and must not lead to the same ban twice.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -34,8 +35,10 @@ pub(super) struct Source {
     opened: bool,
     position: Option<Position>,
     stored_at: Option<Monotonic>,
-    /// Read further than stored.
-    ahead: bool,
+    /// Read further than stored; when that is to be stored.
+    due: Option<Monotonic>,
+    /// Something was found in what is not stored.
+    pub counted: bool,
     /// The search for lines worth judging.
     pub prepared: Option<Prepared>,
     /// That lines were cut has been said.
@@ -71,7 +74,7 @@ pub(super) struct SourceReader {
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum SourceKind {
-    File { path: String, encoding: String, tail: bool },
+    File { path: String, encoding: String, poll: bool, tail: bool },
     Journal { matches: Vec<Vec<String>>, params: Vec<(String, String)> },
 }
 
@@ -80,9 +83,9 @@ impl SourceKind {
     fn same(&self, other: &SourceKind) -> bool {
         match (self, other) {
             (
-                SourceKind::File { path, encoding, .. },
-                SourceKind::File { path: other_path, encoding: other_encoding, .. },
-            ) => path == other_path && encoding == other_encoding,
+                SourceKind::File { path, encoding, poll, .. },
+                SourceKind::File { path: path2, encoding: encoding2, poll: poll2, .. },
+            ) => (path, encoding, poll) == (path2, encoding2, poll2),
             _ => self == other,
         }
     }
@@ -93,22 +96,6 @@ impl SourceKind {
             SourceKind::File { path, .. } => path,
             SourceKind::Journal { .. } => JOURNAL,
         }
-    }
-}
-
-impl Source {
-    /// When its position has to be stored next.
-    pub fn next_store(&self) -> Option<Monotonic> {
-        if !self.ahead {
-            return None;
-        }
-        Some(self.stored_at.map_or(Monotonic(0), |at| at.plus(STORE_EVERY)))
-    }
-
-    /// Its lines have been read and handled up to here.
-    pub fn advanced(&mut self, position: Position) {
-        self.position = Some(position);
-        self.ahead = true;
     }
 }
 
@@ -125,6 +112,7 @@ impl Engine {
             let file = |log: &LogPath| SourceKind::File {
                 path: log.path.clone(),
                 encoding: jail.spec.encoding.clone(),
+                poll: jail.spec.polls(),
                 tail: log.tail,
             };
             jail.spec.logs.iter().map(file).collect()
@@ -155,12 +143,14 @@ impl Engine {
                     opened: false,
                     position: None,
                     stored_at: None,
-                    ahead: false,
+                    due: None,
+                    counted: false,
                     prepared: None,
                     cut_said: false,
                     catching_up: None,
                 };
                 self.sources.insert(id, source);
+                self.unopened.insert(id);
                 id
             }
         };
@@ -189,22 +179,20 @@ impl Engine {
 
     /// Opens the sources whose readers are all known.
     pub(super) fn open_sources(&mut self) {
-        let ready: Vec<SourceId> = self
-            .sources
-            .iter()
-            .filter(|(_, s)| !s.opened && s.asking == 0)
-            .map(|(id, _)| *id)
-            .collect();
+        let known = |id: &&SourceId| self.sources.get(id).is_none_or(|s| s.asking == 0);
+        let ready: Vec<SourceId> = self.unopened.iter().filter(known).copied().collect();
         for id in ready {
+            self.unopened.remove(&id);
             let start = self.start_at(id);
             let dates = self.date_formats(id);
             let Some(source) = self.sources.get_mut(&id) else { continue };
             source.opened = true;
             let op = match &source.kind {
-                SourceKind::File { path, encoding, .. } => SourceOp::OpenFile {
+                SourceKind::File { path, encoding, poll, .. } => SourceOp::OpenFile {
                     source: id,
                     path: path.clone(),
                     encoding: encoding.clone(),
+                    poll: *poll,
                     dates,
                     start,
                 },
@@ -239,12 +227,13 @@ impl Engine {
             .filter_map(|r| self.jails.get(&r.jail))
             .map(|jail| jail.spec.find_span());
         let since = self.desk.now.wall.minus(windows.max().unwrap_or_default());
+        let file = matches!(source.kind, SourceKind::File { .. });
         let mut readers = source.readers.iter();
         let first = readers.next().and_then(|r| r.saved.clone());
         let saved = readers.fold(first, |earliest, reader| {
             let (earliest, saved) = (earliest?, reader.saved.as_ref()?);
             // Of different files (or not comparable): from the start.
-            if earliest.first_line != saved.first_line && earliest.cursor.is_none() {
+            if file && earliest.first_line != saved.first_line {
                 return None;
             }
             Some(if saved.offset < earliest.offset { saved.clone() } else { earliest })
@@ -266,8 +255,9 @@ impl Engine {
         let Some(jail) = self.jails.get_mut(&key) else { return };
         let (spec, sources) = (&jail.spec, &self.sources);
         let wanted = |id: &SourceId| match sources.get(id).map(|s| &s.kind) {
-            Some(SourceKind::File { path, encoding, .. }) => {
+            Some(SourceKind::File { path, encoding, poll, .. }) => {
                 !spec.journal()
+                    && *poll == spec.polls()
                     && *encoding == spec.encoding
                     && spec.logs.iter().any(|l| l.path == *path)
             }
@@ -310,6 +300,10 @@ impl Engine {
         }
         if source.readers.is_empty() {
             let opened = source.opened;
+            if let Some(at) = source.due {
+                self.to_store.remove(&(at, id));
+            }
+            self.unopened.remove(&id);
             self.sources.remove(&id);
             if opened {
                 self.desk.out.push(Effect::Source(SourceOp::Close(id)));
@@ -317,25 +311,59 @@ impl Engine {
         }
     }
 
+    /// The lines of a source have been read and handled up to here.
+    pub(super) fn advanced(&mut self, id: SourceId, position: Position) {
+        let Some(source) = self.sources.get_mut(&id) else { return };
+        source.position = Some(position);
+        if source.due.is_none() {
+            let due = source.stored_at.map_or(Monotonic(0), |at| at.plus(STORE_EVERY));
+            source.due = Some(due);
+            self.to_store.insert((due, id));
+        }
+    }
+
     /// Stores how far sources have been read, where that is due.
-    pub(super) fn store_positions(&mut self, now: bool) {
-        let mono = self.desk.now.mono;
-        for source in self.sources.values_mut() {
-            let due = source.next_store().is_some_and(|at| now || at <= mono);
-            if !due {
+    pub(super) fn store_due(&mut self) {
+        let now = self.desk.now.mono;
+        while let Some((_, id)) = self.to_store.first().copied().filter(|(at, _)| *at <= now) {
+            self.store_position(id);
+        }
+    }
+
+    /// Stores how far all sources have been read.
+    pub(super) fn store_all(&mut self) {
+        while let Some((_, id)) = self.to_store.first().copied() {
+            self.store_position(id);
+        }
+    }
+
+    /// Stores how far those sources have been read that led to the changes of bans in this event.
+    pub(super) fn store_counted(&mut self) {
+        for name in std::mem::take(&mut self.desk.settled) {
+            let Some(jail) = self.names.get(&name).and_then(|key| self.jails.get(key)) else {
                 continue;
-            }
-            let Some(position) = source.position.clone() else { continue };
-            source.ahead = false;
-            source.stored_at = Some(mono);
-            for reader in &source.readers {
-                if let Some(jail) = self.jails.get(&reader.jail) {
-                    self.desk.store(StoreOp::LogPosition {
-                        jail: Arc::clone(&jail.name),
-                        path: source.kind.path().to_owned(),
-                        position: position.clone(),
-                    });
-                }
+            };
+            let counted = |id: &&SourceId| self.sources.get(id).is_some_and(|s| s.counted);
+            let ids: Vec<SourceId> = jail.sources.iter().filter(counted).copied().collect();
+            ids.into_iter().for_each(|id| self.store_position(id));
+        }
+    }
+
+    fn store_position(&mut self, id: SourceId) {
+        let Some(source) = self.sources.get_mut(&id) else { return };
+        if let Some(due) = source.due.take() {
+            self.to_store.remove(&(due, id));
+        }
+        source.counted = false;
+        source.stored_at = Some(self.desk.now.mono);
+        let Some(position) = source.position.clone() else { return };
+        for reader in &source.readers {
+            if let Some(jail) = self.jails.get(&reader.jail) {
+                self.desk.store(StoreOp::LogPosition {
+                    jail: Arc::clone(&jail.name),
+                    path: source.kind.path().to_owned(),
+                    position: position.clone(),
+                });
             }
         }
     }
@@ -356,12 +384,13 @@ impl Engine {
                     );
                     self.desk.log(Level::Info, logger::FILTER, text);
                 }
-                source.position = Some(position);
                 for reader in &source.readers {
                     if let Some(jail) = self.jails.get_mut(&reader.jail) {
                         jail.missing.remove(&path);
                     }
                 }
+                // Known from now on, even if it is rotated away before a line of it was read.
+                self.advanced(id, position);
             }
             SourceState::Missing(reason) => {
                 for reader in &source.readers {
@@ -381,7 +410,7 @@ impl Engine {
                         "{path}: begins at byte {}, what is before (from {}) is older than findtime",
                         to.offset, from.offset
                     );
-                    source.advanced(to);
+                    self.advanced(id, to);
                     text
                 } else {
                     format!(

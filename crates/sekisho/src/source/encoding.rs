@@ -5,6 +5,8 @@
 //! encoding only. Offsets always count the bytes of the file, never those handed on. Must never
 //! fail on any bytes: what cannot be decoded becomes U+FFFD.
 
+mod codecs;
+
 use memchr::{memchr, memrchr};
 
 /// What the configuration asks for (`logencoding`).
@@ -18,7 +20,9 @@ pub enum Encoding {
     Utf16(Option<Order>),
     /// UTF-32, likewise.
     Utf32(Option<Order>),
-    /// Any encoding in which the byte 0x0A is always a line feed.
+    /// One byte a character, by a table of Python's (the number is its place among them).
+    Charmap(usize),
+    /// Several bytes a character; the byte 0x0A is always a line feed.
     Table(&'static encoding_rs::Encoding),
 }
 
@@ -31,72 +35,29 @@ pub enum Order {
     Big,
 }
 
-impl Encoding {
-    /// The encoding a Python codec name stands for, in any of its spellings.
-    pub fn from_python_name(name: &str) -> Option<Self> {
-        let mut key = String::with_capacity(name.len());
-        for c in name.trim().chars() {
-            key.push(match c {
-                '_' | ' ' => '-',
-                c => c.to_ascii_lowercase(),
-            });
+/// U+FEFF in UTF-8: no part of the first line.
+const UTF8_MARK: &[u8] = &[0xEF, 0xBB, 0xBF];
+
+impl Order {
+    const fn mark16(self) -> &'static [u8] {
+        match self {
+            Order::Little => &[0xFF, 0xFE],
+            Order::Big => &[0xFE, 0xFF],
         }
-        Some(match key.as_str() {
-            "auto" | "" | "utf-8" | "utf8" | "u8" | "utf" | "cp65001" | "utf-8-sig" | "ascii"
-            | "us-ascii" | "646" => Self::Bytes,
-            "latin-1" | "latin1" | "latin" | "l1" | "iso-8859-1" | "iso8859-1" | "8859"
-            | "cp819" => Self::Latin1,
-            "utf-16" | "utf16" | "u16" => Self::Utf16(None),
-            "utf-16-le" | "utf-16le" => Self::Utf16(Some(Order::Little)),
-            "utf-16-be" | "utf-16be" => Self::Utf16(Some(Order::Big)),
-            "utf-32" | "utf32" | "u32" => Self::Utf32(None),
-            "utf-32-le" | "utf-32le" => Self::Utf32(Some(Order::Little)),
-            "utf-32-be" | "utf-32be" => Self::Utf32(Some(Order::Big)),
-            other => Self::Table(table(other)?),
-        })
+    }
+    const fn mark32(self) -> &'static [u8] {
+        match self {
+            Order::Little => &[0xFF, 0xFE, 0, 0],
+            Order::Big => &[0, 0, 0xFE, 0xFF],
+        }
     }
 }
 
-/// Names Python knows and the web does not, then the web's.
-fn table(key: &str) -> Option<&'static encoding_rs::Encoding> {
-    let label = match key {
-        "latin2" | "l2" | "iso8859-2" => "iso-8859-2",
-        "latin-9" | "latin9" | "l9" | "iso8859-15" => "iso-8859-15",
-        "cyrillic" => "iso-8859-5",
-        "greek" => "iso-8859-7",
-        "mac-roman" | "macroman" => "macintosh",
-        "mac-cyrillic" => "x-mac-cyrillic",
-        "cp866" => "ibm866",
-        "cp874" => "windows-874",
-        "cp932" | "ms932" | "mskanji" => "shift_jis",
-        "shift-jis" | "s-jis" => "shift_jis",
-        "cp936" | "ms936" => "gbk",
-        "cp949" | "ms949" | "uhc" => "euc-kr",
-        "cp950" | "ms950" => "big5",
-        "eucjp" | "ujis" => "euc-jp",
-        "euckr" => "euc-kr",
-        "big5-hkscs" => "big5",
-        other => other,
-    };
-    let windows;
-    let label = match label.strip_prefix("cp125").or_else(|| label.strip_prefix("windows-125")) {
-        Some(digit) => {
-            windows = format!("windows-125{digit}");
-            windows.as_str()
-        }
-        None => match label.strip_prefix("iso8859-") {
-            Some(part) => {
-                windows = format!("iso-8859-{part}");
-                windows.as_str()
-            }
-            None => label,
-        },
-    };
-    let found = encoding_rs::Encoding::for_label(label.as_bytes())?;
-    // "replacement" stands for encodings that are never to be decoded; the UTF-16 ones are wide.
-    (found != encoding_rs::REPLACEMENT && found.is_ascii_compatible()
-        || found == encoding_rs::ISO_2022_JP)
-        .then_some(found)
+impl Encoding {
+    /// The encoding a Python codec name stands for, in any of its spellings.
+    pub fn from_python_name(name: &str) -> Option<Self> {
+        codecs::find(name)
+    }
 }
 
 /// An [`Encoding`] applied to one file, its byte order known.
@@ -104,6 +65,8 @@ fn table(key: &str) -> Option<&'static encoding_rs::Encoding> {
 pub struct Layout {
     kind: Encoding,
     order: Order,
+    /// What ends a line, where a character is one byte: not 0x0A in EBCDIC.
+    newline: u8,
 }
 
 impl Layout {
@@ -111,7 +74,13 @@ impl Layout {
     /// order mark, which is not part of the first line.
     pub fn of(encoding: Encoding, head: &[u8]) -> (Self, u64) {
         let (order, mark) = match encoding {
-            Encoding::Utf16(Some(order)) | Encoding::Utf32(Some(order)) => (order, 0),
+            Encoding::Utf16(Some(order)) => {
+                (order, if head.starts_with(order.mark16()) { 2 } else { 0 })
+            }
+            Encoding::Utf32(Some(order)) => {
+                (order, if head.starts_with(order.mark32()) { 4 } else { 0 })
+            }
+            Encoding::Bytes if head.starts_with(UTF8_MARK) => (Order::Little, 3),
             Encoding::Utf16(None) => match head {
                 [0xFF, 0xFE, ..] => (Order::Little, 2),
                 [0xFE, 0xFF, ..] => (Order::Big, 2),
@@ -124,7 +93,13 @@ impl Layout {
             },
             _ => (Order::Little, 0),
         };
-        (Self { kind: encoding, order }, mark)
+        let newline = match encoding {
+            Encoding::Charmap(index) => codecs::charmap(index)
+                .and_then(|map| map.iter().position(|c| *c == '\n'))
+                .and_then(|at| u8::try_from(at).ok()),
+            _ => None,
+        };
+        (Self { kind: encoding, order, newline: newline.unwrap_or(b'\n') }, mark)
     }
 
     /// Bytes of one code unit.
@@ -141,18 +116,21 @@ impl Layout {
         self.kind == Encoding::Bytes
     }
 
-    /// How many of the first bytes must be there before [`Layout::of`] can know the byte order.
-    pub fn needs_mark(encoding: Encoding) -> usize {
+    /// Whether these first bytes of a file are too few for [`Layout::of`] to know its byte order, or
+    /// its mark.
+    pub fn is_undecided(encoding: Encoding, head: &[u8]) -> bool {
         match encoding {
-            Encoding::Utf16(None) => 2,
-            Encoding::Utf32(None) => 4,
-            _ => 0,
+            Encoding::Utf16(None) => head.len() < 2,
+            Encoding::Utf32(None) => head.len() < 4,
+            Encoding::Bytes => matches!(head, [0xEF] | [0xEF, 0xBB]),
+            _ => false,
         }
     }
 
     fn is_newline(self, unit: &[u8]) -> bool {
         match self.order {
-            Order::Little => matches!(unit, [b'\n'] | [b'\n', 0] | [b'\n', 0, 0, 0]),
+            _ if unit.len() == 1 => unit.first() == Some(&self.newline),
+            Order::Little => matches!(unit, [b'\n', 0] | [b'\n', 0, 0, 0]),
             Order::Big => matches!(unit, [0, b'\n'] | [0, 0, 0, b'\n']),
         }
     }
@@ -160,7 +138,7 @@ impl Layout {
     /// The index behind the first line feed; `buf` starts at a code unit.
     pub fn first_line_end(self, buf: &[u8]) -> Option<usize> {
         match self.unit() {
-            1 => memchr(b'\n', buf).map(|i| i + 1),
+            1 => memchr(self.newline, buf).map(|i| i + 1),
             n => buf.chunks_exact(n).position(|u| self.is_newline(u)).map(|i| (i + 1) * n),
         }
     }
@@ -168,7 +146,7 @@ impl Layout {
     /// The index behind the last line feed; `buf` starts at a code unit.
     pub fn last_line_end(self, buf: &[u8]) -> Option<usize> {
         match self.unit() {
-            1 => memrchr(b'\n', buf).map(|i| i + 1),
+            1 => memrchr(self.newline, buf).map(|i| i + 1),
             n => buf.chunks_exact(n).rposition(|u| self.is_newline(u)).map(|i| (i + 1) * n),
         }
     }
@@ -211,6 +189,7 @@ impl Layout {
                 out.extend_from_slice(encoding_rs::mem::decode_latin1(body).as_bytes());
                 false
             }
+            Encoding::Charmap(index) => decode_charmap(body, index, out),
             Encoding::Utf16(_) => {
                 let codec = match self.order {
                     Order::Little => encoding_rs::UTF_16LE,
@@ -232,6 +211,18 @@ impl Layout {
         }
         bad
     }
+}
+
+fn decode_charmap(body: &[u8], index: usize, out: &mut Vec<u8>) -> bool {
+    let Some(map) = codecs::charmap(index) else { return true };
+    let mut bad = false;
+    let mut utf8 = [0; 4];
+    for byte in body {
+        let c = map.get(usize::from(*byte)).copied().unwrap_or(char::REPLACEMENT_CHARACTER);
+        bad |= c == char::REPLACEMENT_CHARACTER;
+        out.extend_from_slice(c.encode_utf8(&mut utf8).as_bytes());
+    }
+    bad
 }
 
 fn decode_utf32(body: &[u8], order: Order, out: &mut Vec<u8>) -> bool {
@@ -294,7 +285,11 @@ mod tests {
         check("utf-16le", &wide("a\u{0a0a}\u{10a}\n", true, false), "a\u{0a0a}\u{10a}\n");
         check("utf-32-le", b"a\0\0\0\n\0\0\0", "a\n");
         check("utf-32", b"\0\0\xfe\xff\0\0\0a\0\0\0\n", "a\n");
-        for unknown in ["nonsense", "utf-7", "hz", "iso2022_kr", "../etc", "cp437"] {
+        check("cp437", b"\x81\xb0\n", "\u{fc}\u{2591}\n");
+        check("cp037", b"\xc6\x81\x89\x93\x25\x0d\x25", "Fail\n\r\n");
+        check("utf-8", b"\xef\xbb\xbfa\n\xef\xbb\xbf\n", "a\n\u{feff}\n");
+        check("utf-16-le", &wide("a\n", true, true), "a\n");
+        for unknown in ["nonsense", "rot13", "idna", "../etc", "cp9999"] {
             assert_eq!(Encoding::from_python_name(unknown), None, "{unknown}");
         }
     }

@@ -44,10 +44,11 @@ pub fn start(context: &Context) -> io::Result<Box<dyn Source>> {
 impl Source for Files {
     fn apply(&mut self, op: &SourceOp) -> bool {
         let op = match op {
-            SourceOp::OpenFile { source, path, encoding, dates, start } => Op::Open(Wanted {
+            SourceOp::OpenFile { source, path, encoding, poll, dates, start } => Op::Open(Wanted {
                 source: *source,
                 path: path.clone(),
                 encoding: encoding.clone(),
+                poll: *poll,
                 dates: dates.clone(),
                 start: start.clone(),
             }),

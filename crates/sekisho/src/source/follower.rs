@@ -11,20 +11,24 @@
 //! said there is more.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::OsString;
+use std::io;
 use std::path::PathBuf;
 
 use sekisho_core::date::DateFormat;
 use sekisho_core::effect::{Batch, Event, Level, SourceId, SourceState, StartAt};
-use sekisho_core::time::{Monotonic, Span};
+use sekisho_core::time::{Monotonic, Span, Timestamp};
 
 use super::Context;
 use super::encoding::Encoding;
 use super::glob;
+use super::input::Input;
 use super::pattern::Pattern;
-use super::place::{nearest, remote_kind};
+use super::place::entries;
 use super::reader;
 use super::search::Dates;
-use super::tail::{Out, Tail};
+use super::syslog::{Address, Syslog};
+use super::tail::Out;
 use super::watch::{Key, Waker, Want, Watcher};
 
 /// What is watched is looked at this often even if the kernel reports nothing, all at the same time:
@@ -54,33 +58,40 @@ pub struct Wanted {
     pub path: String,
     /// Python codec name.
     pub encoding: String,
+    /// Whether it is to be looked at again and again, whatever the kernel reports.
+    pub poll: bool,
     /// How its dates are read.
     pub dates: Vec<DateFormat>,
     /// Where to begin.
     pub start: StartAt,
 }
 
-/// One file being followed.
+/// One input being followed.
 struct Followed {
     source: SourceId,
-    tail: Tail,
+    input: Input,
+    encoding: Encoding,
     /// Its place in the queue.
     due: Monotonic,
-    /// The tail's generation that the watches are for; `None` before the first.
+    /// The input's generation that the watches are for; `None` before the first.
     watched: Option<u64>,
-    /// For a missing path: the directory watched for it.
-    near: PathBuf,
+    /// The entries of directories that lead to it, as they are watched.
+    entries: Vec<(PathBuf, OsString)>,
     polled: bool,
     /// How long to wait for the next look.
     pause: Span,
     /// How often in a row the watches had to be set anew.
     resets: u8,
+    /// It has been counted as read to its end.
+    was_live: bool,
 }
 
 /// One source: a file, or a pattern and the files found so far.
 #[derive(Default)]
 struct Group {
     pattern: Option<(Key, Pattern)>,
+    /// Nothing of it is watched.
+    poll: bool,
     keys: BTreeSet<Key>,
     /// Files whose end has not been reached yet.
     behind: usize,
@@ -100,6 +111,8 @@ pub struct Follower {
     /// Files and patterns by the time of their next look.
     queue: BTreeSet<(Monotonic, Key)>,
     patterns: HashMap<Key, (SourceId, Monotonic)>,
+    /// Inputs that are not watched but polled for something to read.
+    readable: BTreeSet<Key>,
     dates: HashMap<Vec<DateFormat>, Dates>,
     next_key: Key,
     limit_said: bool,
@@ -122,6 +135,7 @@ impl Follower {
             groups: BTreeMap::new(),
             queue: BTreeSet::new(),
             patterns: HashMap::new(),
+            readable: BTreeSet::new(),
             dates: HashMap::new(),
             next_key: 0,
             limit_said: false,
@@ -130,12 +144,12 @@ impl Follower {
 
     /// Looks at everything that is due; `false` when it is time to end.
     pub fn turn(&mut self, at: Monotonic) -> bool {
-        let due: Vec<Key> =
-            self.queue.range(..=(at, Key::MAX)).map(|(_, key)| *key).collect();
+        let wall = crate::clock::now().wall;
+        let due: Vec<Key> = self.queue.range(..=(at, Key::MAX)).map(|(_, key)| *key).collect();
         for key in due {
             let go_on = match self.patterns.get(&key) {
                 Some((source, _)) => self.scan(*source, at),
-                None => self.step(key, at),
+                None => self.step(key, at, wall),
             };
             if !go_on {
                 return false;
@@ -151,7 +165,12 @@ impl Follower {
 
     /// Waits until something happens to what is followed, or the waker, or the end of the time.
     pub fn wait(&mut self, waker: &Waker, timeout: Span) {
-        let touched = self.watcher.wait(waker, timeout);
+        let others = self.readable.iter().filter_map(|key| {
+            let fd = self.followed.get(key)?.input.fd()?;
+            Some((*key, fd))
+        });
+        let others: Vec<_> = others.collect();
+        let touched = self.watcher.wait(waker, &others, timeout);
         let keys: Vec<Key> = if touched.all {
             self.followed.keys().chain(self.patterns.keys()).copied().collect()
         } else {
@@ -164,7 +183,7 @@ impl Follower {
 
     /// Whether an inode is one of the files open for a source.
     pub fn holds(&self, inode: reader::Inode) -> bool {
-        self.followed.values().any(|f| f.tail.holds(inode))
+        self.followed.values().any(|f| f.input.readers().any(|r| r.inode() == inode))
     }
 
     fn schedule(&mut self, key: Key, at: Monotonic) {
@@ -186,7 +205,7 @@ impl Follower {
 
     /// Begins to follow a log.
     pub fn open(&mut self, wanted: Wanted) {
-        let Wanted { source, path, encoding, dates, start } = wanted;
+        let Wanted { source, path, encoding, poll, dates, start } = wanted;
         self.close(source);
         let known = Encoding::from_python_name(&encoding);
         if known.is_none() {
@@ -197,9 +216,14 @@ impl Follower {
             self.context.send(Event::Source(source, SourceState::Trouble(text)), || false);
         }
         let encoding = known.unwrap_or(Encoding::Bytes);
+        if let Some(address) = Address::parse(&path) {
+            self.groups.insert(source, Group { poll, ..Group::default() });
+            let socket = Syslog::new(path.as_ref(), address, crate::clock::zone());
+            return self.follow(source, Input::Socket(Box::new(socket)), encoding);
+        }
         let path = PathBuf::from(path);
         let is_pattern = glob::is_pattern(&path.to_string_lossy()) && reader::look(&path).is_err();
-        let mut group = Group::default();
+        let mut group = Group { poll, ..Group::default() };
         if is_pattern {
             let key = self.key();
             group.pattern = Some((key, Pattern::new(path, encoding, dates, start)));
@@ -208,7 +232,8 @@ impl Follower {
             self.schedule(key, Monotonic(0));
         } else {
             self.groups.insert(source, group);
-            self.follow(source, path, encoding, &dates, start);
+            let dates = self.dates_for(&dates);
+            self.follow(source, Input::open(path, encoding, start, dates), encoding);
         }
     }
 
@@ -217,48 +242,43 @@ impl Follower {
         self.next_key
     }
 
-    fn follow(
-        &mut self,
-        source: SourceId,
-        path: PathBuf,
-        encoding: Encoding,
-        dates: &[DateFormat],
-        start: StartAt,
-    ) {
-        let mut tail = Tail::new(path, encoding, start);
-        if !dates.is_empty() {
-            tail = tail.by_date(self.dates_for(dates));
-        }
+    fn follow(&mut self, source: SourceId, input: Input, encoding: Encoding) {
         let key = self.key();
+        room_for(self.followed.len());
         let Some(group) = self.groups.get_mut(&source) else { return };
         group.keys.insert(key);
         group.behind += 1;
         let followed = Followed {
             source,
-            tail,
+            input,
+            encoding,
             due: Monotonic(0),
             watched: None,
-            near: PathBuf::new(),
-            polled: false,
+            entries: Vec::new(),
+            polled: group.poll,
             pause: POLL_MIN,
             resets: 0,
+            was_live: false,
         };
         self.followed.insert(key, followed);
         self.schedule(key, Monotonic(0));
     }
 
     /// Detectors for these formats; making them takes longer than copying them.
-    fn dates_for(&mut self, formats: &[DateFormat]) -> Dates {
+    fn dates_for(&mut self, formats: &[DateFormat]) -> Option<Dates> {
+        if formats.is_empty() {
+            return None;
+        }
         let now = crate::clock::now().wall;
         if let Some(known) = self.dates.get(formats) {
-            return known.clone().at(now);
+            return Some(known.clone().at(now));
         }
         if self.dates.len() >= DATES_MAX {
             self.dates.clear();
         }
         let made = Dates::new(formats, &crate::clock::zone(), now);
         self.dates.insert(formats.to_vec(), made.clone());
-        made
+        Some(made)
     }
 
     /// Follows a log no more.
@@ -272,6 +292,7 @@ impl Follower {
         }
         for key in group.keys {
             self.watcher.remove(key);
+            self.readable.remove(&key);
             if let Some(followed) = self.followed.remove(&key) {
                 self.queue.remove(&(followed.due, key));
             }
@@ -288,17 +309,19 @@ impl Follower {
         if pattern.first() {
             // Watched before the first look, so that nothing appears in between unseen.
             let (dir, flat) = glob::fixed(pattern.path());
-            let watched = self.watcher.set(key, &[Want::Dir(dir, None)]).is_ok();
+            let watched = !group.poll && self.watcher.set(key, &[Want::Dir(dir, None)]).is_ok();
             pattern.set_quiet(watched && flat);
         }
         let next = if pattern.quiet() { next_tick(at, TICK_MIN) } else { at.plus(POLL_MAX) };
-        let known: Vec<&Tail> =
-            group.keys.iter().filter_map(|k| self.followed.get(k)).map(|f| &f.tail).collect();
+        let known: Vec<&Input> =
+            group.keys.iter().filter_map(|k| self.followed.get(k)).map(|f| &f.input).collect();
         let found = pattern.scan(&known, crate::clock::now().wall);
         let (encoding, dates) = (pattern.encoding(), pattern.dates().to_vec());
         let text = format!("{}: no file matches yet", pattern.path().display());
         for path in found.new {
-            self.follow(source, path, encoding, &dates, found.start.clone());
+            let dates = self.dates_for(&dates);
+            let input = Input::open(path, encoding, found.start.clone(), dates);
+            self.follow(source, input, encoding);
         }
         self.schedule(key, next);
         !found.nothing_yet
@@ -308,13 +331,17 @@ impl Follower {
     // ---- files ----------------------------------------------------------------------------
 
     /// One step of one file; `false` when it is time to end.
-    fn step(&mut self, key: Key, at: Monotonic) -> bool {
+    fn step(&mut self, key: Key, at: Monotonic, wall: Timestamp) -> bool {
         let Some(followed) = self.followed.get_mut(&key) else { return true };
-        let was_live = followed.tail.is_live();
-        let step = followed.tail.step(at);
+        if followed.input.is_missing() && followed.input.is_misplaced() {
+            followed.replace(wall);
+        }
+        let was_live = followed.was_live;
+        let step = followed.input.step(at, wall);
         let source = followed.source;
         let got = !step.out.is_empty() || step.more;
-        if !was_live && followed.tail.is_live() {
+        if !was_live && followed.input.is_live() {
+            followed.was_live = true;
             self.reached_end(source);
         }
         for out in step.out {
@@ -325,10 +352,13 @@ impl Follower {
         if !was_live && !self.tell_way(source, at) {
             return false;
         }
-        let Some(followed) = self.followed.get(&key) else { return true };
-        // A missing path's nearest directory may be another one after each event.
-        let stale = followed.watched != Some(followed.tail.generation())
-            || (followed.tail.is_missing() && nearest(followed.tail.path()).0 != followed.near);
+        let Some(followed) = self.followed.get_mut(&key) else { return true };
+        if !step.more && followed.input.is_misplaced() {
+            followed.replace(wall);
+        }
+        // What leads to a missing path may be another directory after each event.
+        let stale = followed.watched != Some(followed.input.generation())
+            || (followed.input.is_missing() && entries(followed.input.path()) != followed.entries);
         if stale {
             self.watch(key);
         }
@@ -339,7 +369,7 @@ impl Follower {
             Monotonic(0)
         } else {
             let next = followed.next_look(at, got);
-            let deadline = followed.tail.deadline().map(|d| d.max(at.plus(Span(1))));
+            let deadline = followed.input.deadline().map(|d| d.max(at.plus(Span(1))));
             deadline.map_or(next, |deadline| next.min(deadline))
         };
         self.schedule(key, due);
@@ -381,9 +411,9 @@ impl Follower {
         }
         group.way_at = Some(at);
         let behind = group.keys.iter().filter_map(|key| self.followed.get(key));
-        let behind = behind.filter(|followed| !followed.tail.is_live());
+        let behind = behind.filter(|followed| !followed.was_live);
         // While the place to begin is searched for, the length of the way is not known.
-        let left: Option<u64> = behind.map(|followed| followed.tail.remaining()).sum();
+        let left: Option<u64> = behind.map(|followed| followed.input.remaining()).sum();
         let Some(left) = left else { return true };
         let total = group.way.map_or(left, |total| total.max(left));
         group.way = Some(total);
@@ -397,25 +427,31 @@ impl Follower {
     /// Watches what this file needs now, or polls.
     fn watch(&mut self, key: Key) {
         let Some(followed) = self.followed.get_mut(&key) else { return };
-        let tail = &mut followed.tail;
-        followed.watched = Some(tail.generation());
-        let kind = tail.readers().last().and_then(|r| remote_kind(r.file()));
-        tail.set_remote(kind.is_some());
-        let mut wants: Vec<Want<'_>> =
-            tail.readers().map(|r| Want::File(r.file(), tail.path())).collect();
-        let real = std::fs::canonicalize(tail.path()).ok();
-        followed.near = nearest(tail.path()).0;
-        let real = real.filter(|real| real != tail.path());
-        for path in std::iter::once(tail.path()).chain(real.as_deref()) {
-            let (dir, name) = nearest(path);
-            wants.push(Want::Dir(dir, name));
+        followed.watched = Some(followed.input.generation());
+        match followed.input.fd() {
+            Some(_) => self.readable.insert(key),
+            None => self.readable.remove(&key),
+        };
+        if matches!(followed.input, Input::Socket(_)) {
+            // Until it can be listened on there is nothing to poll.
+            self.readable.insert(key);
+            return;
+        }
+        let kind = followed.input.note_remote();
+        let mut wants = followed.input.wants();
+        followed.entries = entries(followed.input.path());
+        if self.groups.get(&followed.source).is_some_and(|group| group.poll) {
+            return;
+        }
+        for (dir, name) in &followed.entries {
+            wants.push(Want::Dir(dir.clone(), Some(name.clone())));
         }
         let result = self.watcher.set(key, &wants);
         let was_polled = std::mem::replace(&mut followed.polled, kind.is_some() || result.is_err());
         if !followed.polled || was_polled {
             return;
         }
-        let path = followed.tail.path().display().to_string();
+        let path = followed.input.path().display().to_string();
         match (kind, result) {
             (Some(kind), _) => self.context.log(
                 Level::Info,
@@ -423,10 +459,10 @@ impl Follower {
             ),
             (None, Err(e)) if !self.limit_said => {
                 self.limit_said = true;
-                let hint = if e.raw_os_error() == Some(rustix::io::Errno::NOSPC.raw_os_error()) {
-                    "; raise fs.inotify.max_user_watches"
-                } else {
-                    ""
+                let hint = match e.kind() {
+                    io::ErrorKind::StorageFull => "; raise fs.inotify.max_user_watches",
+                    io::ErrorKind::Unsupported => "; raise fs.inotify.max_user_instances",
+                    _ => "",
                 };
                 self.context.log(
                     Level::Warning,
@@ -438,12 +474,33 @@ impl Follower {
     }
 }
 
+/// Makes sure that so many files more or less can be open, as far as the system lets us.
+fn room_for(files: usize) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    // One for each file, some for its rotated selves, and for everything else that a server opens.
+    let wanted = files as u64 * 2 + 512;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_some_and(|current| current < wanted) {
+        let current = Some(maximum.map_or(wanted * 2, |most| most.min(wanted * 2)));
+        // Where it fails, files that cannot be opened are reported one by one.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current, maximum });
+    }
+}
+
 impl Followed {
+    /// What the path leads to now, from its beginning.
+    fn replace(&mut self, wall: Timestamp) {
+        let path = self.input.path().to_path_buf();
+        let start = StartAt::Head { saved: None, since: wall };
+        self.input = Input::open(path, self.encoding, start, None);
+        self.watched = None;
+    }
+
     /// When to look again though nothing is reported.
     fn next_look(&mut self, at: Monotonic, got: bool) -> Monotonic {
         let (min, max) = if self.polled { (POLL_MIN, POLL_MAX) } else { (TICK_MIN, TICK_MAX) };
         // What is missing may appear where no watch sees it: by a mount.
-        let max = if self.tail.is_missing() { max.min(TICK_MIN) } else { max };
+        let max = if self.input.is_missing() { max.min(TICK_MIN) } else { max };
         let growing = if self.polled { self.pause.0 / 2 * 3 } else { self.pause.0 * 2 };
         self.pause = if got { min } else { Span(growing).clamp(min, max) };
         if self.polled { at.plus(self.pause) } else { next_tick(at, self.pause) }

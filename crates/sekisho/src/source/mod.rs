@@ -17,9 +17,11 @@ use sekisho_core::effect::{Event, Level, Record, SourceOp};
 use crate::LogFn;
 
 pub mod encoding;
+pub mod fifo;
 pub mod file;
 pub mod follower;
 pub mod glob;
+pub mod input;
 pub mod journal;
 pub mod pattern;
 pub mod place;
@@ -27,6 +29,7 @@ pub mod reader;
 pub mod search;
 pub mod siblings;
 pub mod stdin;
+pub mod syslog;
 pub mod tail;
 pub mod watch;
 

@@ -14,8 +14,8 @@ use sekisho_core::effect::StartAt;
 use sekisho_core::time::Timestamp;
 
 use super::encoding::Encoding;
+use super::input::Input;
 use super::reader::{self, Inode};
-use super::tail::Tail;
 use super::{glob, siblings};
 
 /// Rotated files of a pattern that are remembered so as not to be followed as new ones.
@@ -47,12 +47,7 @@ pub struct Found {
 
 impl Pattern {
     /// Not looked at yet.
-    pub fn new(
-        path: PathBuf,
-        encoding: Encoding,
-        dates: Vec<DateFormat>,
-        start: StartAt,
-    ) -> Self {
+    pub fn new(path: PathBuf, encoding: Encoding, dates: Vec<DateFormat>, start: StartAt) -> Self {
         let (scanned, quiet) = (false, false);
         Self { path, encoding, dates, start, scanned, quiet, seen: BTreeMap::new() }
     }
@@ -83,7 +78,7 @@ impl Pattern {
     }
 
     /// Looks for files that match and are not among those `followed`.
-    pub fn scan(&mut self, followed: &[&Tail], now: Timestamp) -> Found {
+    pub fn scan(&mut self, followed: &[&Input], now: Timestamp) -> Found {
         let first = !std::mem::replace(&mut self.scanned, true);
         let start = match &self.start {
             start if first => start.clone(),
@@ -91,7 +86,7 @@ impl Pattern {
             // Appeared while we were watching: all its lines are new.
             StartAt::Tail => StartAt::Head { saved: None, since: now },
         };
-        let paths: HashSet<&Path> = followed.iter().map(|tail| tail.path()).collect();
+        let paths: HashSet<&Path> = followed.iter().map(|input| input.path()).collect();
         let mut open: Option<HashSet<Inode>> = None;
         let mut new = Vec::new();
         for path in current_logs(glob::expand(&self.path)) {
@@ -103,7 +98,7 @@ impl Pattern {
                 continue;
             }
             let open = open.get_or_insert_with(|| {
-                followed.iter().flat_map(|tail| tail.readers()).map(|r| r.inode()).collect()
+                followed.iter().flat_map(|input| input.readers()).map(|r| r.inode()).collect()
             });
             if open.contains(&look.inode) {
                 if self.seen.len() < SEEN_MAX {

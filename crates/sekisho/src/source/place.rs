@@ -1,21 +1,48 @@
 //! Where a path is: the directory to watch for it, and the kind of file system it is on.
 
+use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use super::siblings;
+/// Links that are followed on one way.
+const LINKS_MAX: usize = 40;
 
-/// The nearest existing directory of a path, and the name in it that leads to the path.
-pub fn nearest(path: &Path) -> (PathBuf, Option<OsString>) {
-    let mut at = path;
-    loop {
-        let dir = siblings::directory(at);
-        if dir.is_dir() || dir == at || dir == Path::new(".") {
-            return (dir.to_path_buf(), at.file_name().map(OsString::from));
+/// The entries of directories that lead to a path: every symbolic link on the way and the file
+/// itself, or, where the way ends too early, the first entry that is missing. Whatever changes where
+/// the path leads changes one of them.
+pub fn entries(path: &Path) -> Vec<(PathBuf, OsString)> {
+    let mut found = Vec::new();
+    let mut at = PathBuf::new();
+    let mut rest: VecDeque<OsString> = parts(path);
+    let mut links = 0;
+    while let Some(part) = rest.pop_front() {
+        let next = at.join(&part);
+        let dir = || if at == Path::new("") { PathBuf::from(".") } else { at.clone() };
+        match std::fs::read_link(&next) {
+            Ok(target) if links < LINKS_MAX => {
+                links += 1;
+                found.push((dir(), part));
+                for part in parts(&target).into_iter().rev() {
+                    rest.push_front(part);
+                }
+                continue;
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                found.push((dir(), part));
+                return found;
+            }
+            _ if rest.is_empty() => found.push((dir(), part)),
+            _ => {}
         }
-        at = dir;
+        at = next;
     }
+    found
+}
+
+fn parts(path: &Path) -> VecDeque<OsString> {
+    path.components().map(|part| part.as_os_str().to_owned()).collect()
 }
 
 /// The name of a file system whose changes may come from another machine or past the kernel, so that
@@ -77,13 +104,36 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_directory() {
+    fn what_leads_to_a_path() {
         let dir = tempfile::tempdir().unwrap();
-        let check = |path: &str, expected: &str| {
-            let (near, name) = nearest(&dir.path().join(path));
-            assert_eq!((near, name), (dir.path().to_path_buf(), Some(expected.into())), "{path}");
+        let root = dir.path();
+        for made in ["one", "two", "deep/er"] {
+            std::fs::create_dir_all(root.join(made)).unwrap();
+        }
+        std::fs::write(root.join("two/log"), "").unwrap();
+        for (link, target) in [
+            ("current", "two"),
+            ("abs", &*root.join("one").to_string_lossy()),
+            ("one/log", "../current/log"),
+            ("deep/er/gone", "../../one/nothing"),
+            ("self", "self"),
+        ] {
+            std::os::unix::fs::symlink(target, root.join(link)).unwrap();
+        }
+        let check = |path: &str, expected: &[&str]| {
+            let got: Vec<String> = entries(&root.join(path))
+                .iter()
+                .map(|(dir, name)| dir.join(name).strip_prefix(root).unwrap().display().to_string())
+                .collect();
+            assert_eq!(got, expected, "{path}");
         };
-        check("log", "log");
-        check("a/b/log", "a");
+        check("two/log", &["two/log"]);
+        check("current/log", &["current", "two/log"]);
+        check("abs/log", &["abs", "one/log", "one/../current", "one/../two/log"]);
+        check("one/other", &["one/other"]);
+        check("no/such/log", &["no"]);
+        check("deep/er/gone", &["deep/er/gone", "deep/er/../../one/nothing"]);
+        assert_eq!(entries(&root.join("self")).len(), LINKS_MAX + 1);
+        assert_eq!(entries(Path::new("no-such-log")), [(".".into(), "no-such-log".into())]);
     }
 }

@@ -54,6 +54,8 @@ pub enum Read {
         undecodable: bool,
         /// One line was too long and was cut.
         cut: bool,
+        /// There is more to read.
+        more: bool,
     },
     /// Nothing complete yet, but there is more to read.
     More,
@@ -181,8 +183,31 @@ impl Reader {
         Position {
             first_line: self.first_line_hash().to_owned(),
             offset: self.offset as f64,
-            cursor: None,
+            cursor: Some(format!(
+                "{:x}:{:x}:{}",
+                self.inode.dev,
+                self.inode.ino,
+                mark(&self.guard)
+            )),
         }
+    }
+
+    /// Goes on where reading ended, if this is the file that was read: its first line and what was
+    /// before that place are the same, or nothing of it had been read and it is the same inode.
+    pub fn resume_at(&mut self, saved: &Position) -> bool {
+        let cursor = saved.cursor.as_deref().map_or(Cursor::default(), Cursor::parse);
+        if saved.first_line.is_empty() {
+            return cursor.inode == Some(self.inode) && self.resume(saved.offset);
+        }
+        if self.first_line_hash() != saved.first_line || !self.resume(saved.offset) {
+            return false;
+        }
+        // Logs that all begin with the same header are told apart by what was read last.
+        let same = cursor.mark.is_none_or(|known| mark(&self.guard) == known);
+        if !same {
+            self.seek(0);
+        }
+        same
     }
 
     /// SHA-1 of the first line with its line feed, in hex; empty while there is no complete line.
@@ -366,9 +391,9 @@ impl Reader {
     /// Reads on. Each call reads at most two batches' worth of bytes.
     pub fn read(&mut self) -> io::Result<Read> {
         if self.offset == 0 && self.scanned == 0 {
-            if self.head.len() < Layout::needs_mark(self.encoding) {
+            if Layout::is_undecided(self.encoding, &self.head) {
                 self.extend_head();
-                if self.head.len() < Layout::needs_mark(self.encoding) {
+                if Layout::is_undecided(self.encoding, &self.head) {
                     return Ok(Read::End);
                 }
             }
@@ -393,10 +418,10 @@ impl Reader {
             };
             let length = self.scanned + end as u64;
             if length > LINE_MAX {
-                return self.take(length, CUT_KEEP, true);
+                return self.take(length, CUT_KEEP, true, true);
             }
             if length > BATCH_MAX as u64 {
-                return self.take(length, length as usize, false);
+                return self.take(length, length as usize, false, true);
             }
             self.scanned = 0;
         }
@@ -412,18 +437,19 @@ impl Reader {
             return Ok(open_end);
         };
         buf.truncate(end);
-        Ok(self.deliver(buf, end as u64, false))
+        // What is behind the last line feed was looked at: it is the start of a line.
+        Ok(self.deliver(buf, end as u64, false, left == BATCH_MAX))
     }
 
     /// Delivers one long line of `length` bytes, or its first `keep`.
-    fn take(&mut self, length: u64, keep: usize, cut: bool) -> io::Result<Read> {
+    fn take(&mut self, length: u64, keep: usize, cut: bool, more: bool) -> io::Result<Read> {
         let mut raw = vec![0; keep];
         let n = read_at(&self.file, &mut raw, self.offset)?;
         raw.truncate(n);
-        Ok(self.deliver(raw, length, cut))
+        Ok(self.deliver(raw, length, cut, more))
     }
 
-    fn deliver(&mut self, raw: Vec<u8>, length: u64, cut: bool) -> Read {
+    fn deliver(&mut self, raw: Vec<u8>, length: u64, cut: bool, more: bool) -> Read {
         self.offset += length;
         self.scanned = 0;
         self.in_hole = false;
@@ -441,12 +467,12 @@ impl Reader {
             if data.last() != Some(&b'\n') {
                 data.push(b'\n');
             }
-            return Read::Lines { data, undecodable: false, cut };
+            return Read::Lines { data, undecodable: false, cut, more };
         }
         let mut data = Vec::with_capacity(raw.len() + raw.len() / 2);
         let undecodable = self.layout.decode(&raw, &mut data);
         // A line that is cut in the middle of a character is not the writer's fault.
-        Read::Lines { data, undecodable: undecodable && !cut, cut }
+        Read::Lines { data, undecodable: undecodable && !cut, cut, more }
     }
 
     /// Steps over a hole at the start of a line.
@@ -478,8 +504,32 @@ impl Reader {
             return Ok(Read::End);
         }
         let keep = length.min(CUT_KEEP as u64) as usize;
-        self.take(length, keep, length > LINE_MAX)
+        self.take(length, keep, length > LINE_MAX, true)
     }
+}
+
+/// What the database keeps of a file beside its first line, as far as it was written by us.
+#[derive(Default)]
+struct Cursor<'a> {
+    inode: Option<Inode>,
+    /// A hash of the bytes before the offset.
+    mark: Option<&'a str>,
+}
+
+impl<'a> Cursor<'a> {
+    fn parse(text: &'a str) -> Self {
+        let mut parts = text.split(':');
+        let mut number = || u64::from_str_radix(parts.next()?, 16).ok();
+        let inode = number().zip(number()).map(|(dev, ino)| Inode { dev, ino });
+        Self { inode, mark: parts.next().filter(|mark| !mark.is_empty()) }
+    }
+}
+
+/// A short hash of the bytes before an offset; empty if those are not known.
+fn mark(guard: &[u8]) -> String {
+    let mut text = if guard.is_empty() { String::new() } else { hex(&Sha1::digest(guard)) };
+    text.truncate(16);
+    text
 }
 
 /// Reads until the buffer is full or the file ends.

@@ -208,11 +208,10 @@ impl Search {
     fn sample(&mut self, seen: &Seen, number: u64) {
         // A date without a year may mean last year's day: only dates up to now are evidence.
         let evidence = self.since..self.dates.now.plus(MARGIN);
-        let disorder = seen
-            .lines
-            .iter()
-            .take(DATED_MAX)
-            .any(|(_, line)| self.dates.of(line).flatten().any(|time| evidence.contains(&time)));
+        let disorder =
+            seen.lines.iter().take(DATED_MAX).any(|(_, line)| {
+                self.dates.of(line).flatten().any(|time| evidence.contains(&time))
+            });
         self.stage = match number {
             _ if disorder => Stage::Done { ordered: false },
             SAMPLES => Stage::Done { ordered: true },

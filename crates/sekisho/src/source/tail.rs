@@ -9,7 +9,7 @@
 //! - lines of a file that was truncated, or created and deleted again, before it was looked at, are
 //!   lost unless a rotated file beside it (`NAME.1`, `NAME-20261122`) holds them;
 //! - lines written to a file before a restart and rotated during it are lost if that file was
-//!   compressed or moved away, or nothing of it had been read before;
+//!   compressed or moved away;
 //! - lines written to a rotated file later than a minute after its last one, or across a restart,
 //!   are lost;
 //! - an unfinished last line of a rotated file is delivered after two seconds; should its writer
@@ -334,12 +334,9 @@ impl Tail {
         since: Timestamp,
     ) -> Result<(), OpenError> {
         let recent = |r: &Reader| r.stat().is_ok_and(|(_, _, changed)| changed >= since);
-        let known = !saved.first_line.is_empty();
-        let same = known && new.first_line_hash() == saved.first_line && new.resume(saved.offset);
-        if known && !same {
-            let was = siblings::chain(&self.path, self.encoding, |r| {
-                r.first_line_hash() == saved.first_line && r.resume(saved.offset)
-            });
+        let known = !saved.first_line.is_empty() || saved.cursor.is_some();
+        if known && !new.resume_at(&saved) {
+            let was = siblings::chain(&self.path, self.encoding, |r| r.resume_at(&saved));
             if let Some(was) = was {
                 self.queue.extend(
                     std::iter::once(was.found)
@@ -510,7 +507,8 @@ impl Tail {
                 }
             }
             Ok(read) => {
-                step.more = true;
+                // That the end is reached for the first time is told by a read that finds nothing.
+                step.more = !self.live || !matches!(read, Read::Lines { more: false, .. });
                 let position = current.position();
                 self.lines(read, position, now, step);
             }
@@ -526,7 +524,7 @@ impl Tail {
     }
 
     fn lines(&mut self, read: Read, position: Position, now: Monotonic, step: &mut Step) {
-        let Read::Lines { data, undecodable, cut } = read else { return };
+        let Read::Lines { data, undecodable, cut, .. } = read else { return };
         self.last_position = position.clone();
         step.out.push(Out::Lines { data, live: self.live, position });
         let path = self.path.display();

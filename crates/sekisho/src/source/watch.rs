@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use inotify::{EventMask, Inotify, WatchDescriptor, WatchMask};
@@ -40,24 +40,31 @@ impl Waker {
 }
 
 impl AsFd for Waker {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 }
 
 /// Waits until one of `fds` is readable or the time is over; says which are.
-pub fn wait_readable<const N: usize>(
-    fds: [std::os::fd::BorrowedFd<'_>; N],
-    timeout: Option<Span>,
-) -> [bool; N] {
-    let mut polled = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+pub fn wait_readable<const N: usize>(fds: [BorrowedFd<'_>; N], timeout: Option<Span>) -> [bool; N] {
+    let mut ready = [false; N];
+    for (slot, is) in ready.iter_mut().zip(wait_any(&fds, timeout)) {
+        *slot = is;
+    }
+    ready
+}
+
+/// The same for any number of them.
+fn wait_any(fds: &[BorrowedFd<'_>], timeout: Option<Span>) -> Vec<bool> {
+    let mut polled: Vec<PollFd<'_>> =
+        fds.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
     let timeout = timeout.map(|t| Timespec {
         tv_sec: t.0.max(0) / 1_000_000,
         tv_nsec: (t.0.max(0) % 1_000_000) * 1000,
     });
     // Interrupted counts as nothing; the caller comes again.
     let _ = rustix::event::poll(&mut polled, timeout.as_ref());
-    polled.map(|fd| !fd.revents().is_empty())
+    polled.iter().map(|fd| !fd.revents().is_empty()).collect()
 }
 
 /// What to watch.
@@ -90,6 +97,11 @@ pub struct Watcher {
     users: HashMap<WatchDescriptor, Vec<User>>,
     by_key: HashMap<Key, BTreeSet<WatchDescriptor>>,
     buffer: Vec<u8>,
+}
+
+/// Whether the kernel reports changes of files here.
+pub fn available() -> bool {
+    Inotify::init().is_ok()
 }
 
 impl Watcher {
@@ -177,18 +189,26 @@ impl Watcher {
         }
     }
 
-    /// Waits for events, the waker or the end of the time.
-    pub fn wait(&mut self, waker: &Waker, timeout: Span) -> Touched {
+    /// Waits for events, the waker, something to read in `others`, or the end of the time.
+    pub fn wait(
+        &mut self,
+        waker: &Waker,
+        others: &[(Key, BorrowedFd<'_>)],
+        timeout: Span,
+    ) -> Touched {
         let mut touched = Touched::default();
-        let Some(inotify) = &mut self.inotify else {
-            wait_readable([waker.as_fd()], Some(timeout));
-            waker.clear();
-            return touched;
-        };
-        let [_, woken] = wait_readable([inotify.as_fd(), waker.as_fd()], Some(timeout));
-        if woken {
+        let own = self.inotify.as_ref().map(|inotify| inotify.as_fd());
+        let fds: Vec<BorrowedFd<'_>> = std::iter::once(waker.as_fd())
+            .chain(others.iter().map(|(_, fd)| *fd))
+            .chain(own)
+            .collect();
+        let ready = wait_any(&fds, Some(timeout));
+        if ready.first() == Some(&true) {
             waker.clear();
         }
+        let readable = others.iter().zip(ready.iter().skip(1)).filter(|(_, ready)| **ready);
+        touched.keys.extend(readable.map(|((key, _), _)| *key));
+        let Some(inotify) = &mut self.inotify else { return touched };
         // Until the queue is empty, but no longer than a busy directory deserves.
         for _ in 0..64 {
             let Ok(events) = inotify.read_events(&mut self.buffer) else { break };

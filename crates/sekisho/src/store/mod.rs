@@ -212,10 +212,18 @@ impl Store {
 
     /// Writes something, soon.
     pub fn op(&self, op: StoreOp) {
-        if let Some(notes) = self.notes.as_ref().filter(|_| self.path.is_some()) {
-            notes.add(&op);
+        self.ops(vec![op]);
+    }
+
+    /// Writes several things that belong together: what is left after a kill has all of them or none.
+    pub fn ops(&self, ops: Vec<StoreOp>) {
+        if ops.is_empty() {
+            return;
         }
-        if self.messages.try_send(Message::Op(op)).is_ok() {
+        if let Some(notes) = self.notes.as_ref().filter(|_| self.path.is_some()) {
+            notes.add(&ops);
+        }
+        if self.messages.try_send(Message::Ops(ops)).is_ok() {
             self.settings.overflowed.store(false, Ordering::Relaxed);
         } else if !self.settings.overflowed.swap(true, Ordering::Relaxed)
             && !self.settings.stopping.load(Ordering::Relaxed)

@@ -1,4 +1,5 @@
-//! Bans on their way to the database, noted where a killed process cannot lose them.
+//! Bans, and the places in the logs that led to them, on their way to the database: noted where a
+//! killed process cannot lose them.
 //!
 //! The database is written in bursts, and nothing in the ban path waits for it; so for some
 //! milliseconds the kernel may enforce what no row tells of. A line appended to this file first
@@ -13,7 +14,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use sekisho_core::effect::StoreOp;
+use sekisho_core::effect::{Position, StoreOp};
 use sekisho_core::id::Id;
 use serde_json::{Value, json};
 
@@ -48,18 +49,23 @@ impl Notes {
         (Notes { state: Mutex::new(State { file, size, noted: 0 }) }, found)
     }
 
-    /// Notes a change of bans, before it is handed to the database; other changes are none of ours.
-    pub fn add(&self, op: &StoreOp) {
-        let Some(mut line) = render(op) else { return };
-        line.push('\n');
+    /// Notes changes, before they are handed to the database; those that are not of bans or places are
+    /// none of ours. They are written at once, so that a ban is never noted without the place in the
+    /// log that it was found at.
+    pub fn add(&self, ops: &[StoreOp]) {
+        let lines: Vec<String> = ops.iter().filter_map(render).collect();
+        if lines.is_empty() {
+            return;
+        }
+        let text = lines.join("\n") + "\n";
         let mut state = self.lock();
-        state.noted += 1;
-        let size = state.size.saturating_add(line.len() as u64);
+        state.noted += lines.len() as u64;
+        let size = state.size.saturating_add(text.len() as u64);
         if size > SIZE_MAX {
             return;
         }
         if let Some(file) = &mut state.file
-            && file.write_all(line.as_bytes()).is_ok()
+            && file.write_all(text.as_bytes()).is_ok()
         {
             state.size = size;
         }
@@ -84,7 +90,13 @@ impl Notes {
 
 /// Whether a change is one that is noted.
 pub fn counts(op: &StoreOp) -> bool {
-    matches!(op, StoreOp::AddBan { .. } | StoreOp::DeleteBan { .. } | StoreOp::DeleteAllBans(_))
+    matches!(
+        op,
+        StoreOp::AddBan { .. }
+            | StoreOp::DeleteBan { .. }
+            | StoreOp::DeleteAllBans(_)
+            | StoreOp::LogPosition { .. }
+    )
 }
 
 fn render(op: &StoreOp) -> Option<String> {
@@ -103,6 +115,9 @@ fn render(op: &StoreOp) -> Option<String> {
         }
         StoreOp::DeleteBan { jail, id } => json!(["unban", **jail, id.to_string()]),
         StoreOp::DeleteAllBans(jail) => json!(["unban", **jail]),
+        StoreOp::LogPosition { jail, path, position } => {
+            json!(["log", **jail, path, position.first_line, position.offset, position.cursor])
+        }
         _ => return None,
     };
     Some(value.to_string())
@@ -121,6 +136,15 @@ fn parse(line: &[u8]) -> Option<StoreOp> {
             let ticket = rows::ticket(ip, number(3)?, number(4)?, number(5)?, data);
             StoreOp::AddBan { jail, ticket: Arc::new(ticket) }
         }
+        ("log", Some(path)) => StoreOp::LogPosition {
+            jail,
+            path: path.to_owned(),
+            position: Position {
+                first_line: text(3)?.to_owned(),
+                offset: words.get(4)?.as_f64()?,
+                cursor: text(5).map(str::to_owned),
+            },
+        },
         ("unban", Some(ip)) => StoreOp::DeleteBan { jail, id: Id::parse(ip) },
         ("unban", None) => StoreOp::DeleteAllBans(jail),
         _ => return None,
@@ -148,18 +172,23 @@ mod tests {
             StoreOp::DeleteBan { jail: "sshd".into(), id: Id::parse("192.0.2.1") },
             StoreOp::DeleteAllBans("x".into()),
             ban("it's \"raw\"\n"),
+            StoreOp::LogPosition {
+                jail: "sshd".into(),
+                path: "/var/log/auth.log".into(),
+                position: Position { first_line: "ab".into(), offset: 7.0, cursor: None },
+            },
         ];
-        all.iter().for_each(|op| notes.add(op));
-        notes.add(&StoreOp::Purge);
+        all.iter().for_each(|op| notes.add(std::slice::from_ref(op)));
+        notes.add(&[StoreOp::Purge]);
         // Not everything has arrived yet: nothing is given up.
-        notes.settle(3);
+        notes.settle(4);
         std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"[\"ba").unwrap();
         let (notes, earlier) = Notes::open(&path);
         assert_eq!(earlier, all);
-        notes.add(&all[0]);
-        notes.settle(1);
+        notes.add(&all[..2]);
+        notes.settle(2);
         assert_eq!(std::fs::read(&path).unwrap(), b"");
-        notes.add(&all[3]);
-        assert_eq!(Notes::open(&path).1, [ban("it's \"raw\"\n")]);
+        notes.add(&all[3..]);
+        assert_eq!(Notes::open(&path).1, all[3..]);
     }
 }

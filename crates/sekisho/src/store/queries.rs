@@ -14,10 +14,14 @@ use super::rows;
 
 /// Rows read to answer one question.
 const ROWS_MAX: i64 = 1_000_000;
-/// The row that keeps a journal's cursor, beside fail2ban's own row for the journal: fail2ban looks
-/// rows up by path and never sees it. It counts only while its position is that of the other row,
-/// so a cursor of ours does not outlive positions written by fail2ban later.
-const CURSOR_SUFFIX: &str = "-cursor";
+/// The row that keeps what more we know of a place (a journal's cursor, a file's inode), beside
+/// fail2ban's own row for it: fail2ban looks rows up by path and never sees it. It counts only while
+/// its position is that of the other row, so a cursor of ours does not outlive positions written by
+/// fail2ban later. Files get a path that no file can have.
+fn cursor_path(path: &str) -> String {
+    let separator = if path.starts_with('/') { "/" } else { "" };
+    format!("{path}{separator}-cursor")
+}
 
 /// Numbers an administrator can set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,8 +79,8 @@ pub fn write(
         }
         StoreOp::LogPosition { jail, path, position } => write_position(db, jail, path, position),
         StoreOp::ForgetLog { jail, path } => run(
-            "DELETE FROM logs WHERE jail = ?1 AND path IN (?2, ?2 || ?3)",
-            params![jail, path, CURSOR_SUFFIX],
+            "DELETE FROM logs WHERE jail = ?1 AND path IN (?2, ?3)",
+            params![jail, path, cursor_path(path)],
         ),
         StoreOp::Purge => {
             let oldest = now.as_secs().saturating_sub(limits.purge_age);
@@ -110,8 +114,7 @@ pub fn write_position(
     let mut statement = db.prepare_cached(sql)?;
     statement.execute(params![jail, path, position.first_line, position.offset])?;
     if let Some(cursor) = &position.cursor {
-        let path = format!("{path}{CURSOR_SUFFIX}");
-        statement.execute(params![jail, path, cursor, position.offset])?;
+        statement.execute(params![jail, cursor_path(path), cursor, position.offset])?;
     }
     Ok(())
 }
@@ -128,7 +131,7 @@ pub fn position(db: &Connection, jail: &str, path: &str) -> rusqlite::Result<Opt
             .optional()
     };
     let Some((first_line, offset)) = row(path)? else { return Ok(None) };
-    let cursor = row(&format!("{path}{CURSOR_SUFFIX}"))?;
+    let cursor = row(&cursor_path(path))?;
     let cursor = cursor.filter(|(_, at)| *at == offset).map(|(cursor, _)| cursor);
     Ok(Some(Position { first_line, offset, cursor }))
 }

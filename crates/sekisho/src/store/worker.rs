@@ -40,8 +40,8 @@ const IDLE: Span = Span::from_secs(3600);
 
 /// What the thread is asked to do.
 pub enum Message {
-    /// Write this.
-    Op(StoreOp),
+    /// Write these, in one go.
+    Ops(Vec<StoreOp>),
     /// Answer this by an event.
     Ask(AskId, Ask),
     /// Answer this to a worker.
@@ -155,7 +155,7 @@ impl Worker {
 
     fn take(&mut self, message: Message) {
         match message {
-            Message::Op(op) => self.take_op(op),
+            Message::Ops(ops) => ops.into_iter().for_each(|op| self.take_op(op)),
             Message::Ask(id, ask) => {
                 let until = clock::now().mono.plus(ANSWER_LIMIT);
                 self.asks.push_back((id, ask, until));
@@ -313,6 +313,16 @@ impl Worker {
             let written = match &op {
                 StoreOp::AddBan { jail, ticket } => {
                     queries::has_ban(self.db.as_ref(), jail, ticket).unwrap_or(false)
+                }
+                // Another program may have read on in the same file since.
+                StoreOp::LogPosition { jail, path, position } => {
+                    self.db.as_ref().is_some_and(|db| {
+                        let known = queries::position(db, jail, path).ok().flatten();
+                        known.is_some_and(|known| {
+                            known.first_line == position.first_line
+                                && known.offset >= position.offset
+                        })
+                    })
                 }
                 _ => false,
             };
