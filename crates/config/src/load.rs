@@ -88,7 +88,12 @@ pub struct Loaded {
 impl Loaded {
     /// Whether a start is refused: there are enabled jails, and all of them are broken.
     pub fn nothing_left(&self) -> bool {
-        self.jails.is_empty() && !self.broken.is_empty()
+        self.jails.is_empty() && !self.faultless()
+    }
+
+    /// Whether nothing is wrong. A jail that asked to be skipped where it has no logs is no fault.
+    pub fn faultless(&self) -> bool {
+        self.broken.iter().all(|jail| matches!(jail.error, ConfigError::NoLogs { .. }))
     }
 }
 

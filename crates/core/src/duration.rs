@@ -204,6 +204,7 @@ mod tests {
             ("1\nh", "! invalid syntax"),
             ("1h # one\n + 1", "! invalid syntax"),
             ("(1h\n+ 1)", "3601"),
+            ("\\\n5m", "300"),
             ("-1_e3", "! invalid syntax"),
             ("1_000", "1000"),
             ("1._5", "! invalid syntax"),

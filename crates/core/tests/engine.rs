@@ -95,7 +95,7 @@ fn commands_answer_in_fail2bans_shapes() {
         ("set j ignorecommand ", "!list index out of range"),
         ("get j ignorecache", "None"),
         ("set j ignorecache key=\"<ip>\",max-count=10,max-time=5m", "['<ip>', 10, 300]"),
-        ("set j addlogpath /var/log/a tail", "['/var/log/a']"),
+        ("set j addlogpath /var/log/a Tail", "['/var/log/a']"),
         ("set j dellogpath /zz", "['/var/log/a']"),
         ("set j dellogpath /var/log/a", "[]"),
         ("get j logencoding", "'UTF-8'"),

@@ -2,7 +2,8 @@
 
 Reads one JSON value per line, {"dir": FOLDER, "args": [...]}, and answers {"out", "err", "code"} of
 `fail2ban-client -c FOLDER ARGS…`. The client is imported once and every question gets a forked child,
-which is much faster than an interpreter start for each.
+which is much faster than an interpreter start for each. Without "args", the commands of the folder are
+given to a server that is not started: "out" is the first that it refuses.
 """
 import json
 import os
@@ -12,7 +13,7 @@ import tempfile
 
 # Imported here so that the children need not.
 from fail2ban.client import configurator, fail2banclient  # noqa: F401
-from fail2ban.server import filter as _filter  # noqa: F401
+from fail2ban.server import filter as _filter, server  # noqa: F401
 
 
 def child(question, out, err):
@@ -32,12 +33,34 @@ def child(question, out, err):
     # The client leaves through a function of its own, which closes the standard files.
     fail2banclient.exit = leave
     try:
+        if "args" not in question:
+            refused = first_refused(question["dir"])
+            if refused:
+                print(refused)
+            leave()
         args = ["fail2ban-client", "-c", question["dir"]] + question["args"]
         fail2banclient.exec_command_line(args)
     except BaseException as e:
         sys.stderr.write("EXCEPTION %r" % (e,))
         leave(255)
     leave(0)
+
+
+def first_refused(folder):
+    config = configurator.Configurator()
+    config.setBaseDir(folder)
+    config.readAll()
+    config.getOptions(None)
+    config.convertToProtocol(allow_no_files=True)
+    transmitter = server.Server(False)._Server__transm
+    for command in config.getConfigStream():
+        # What concerns the server itself, and starting, is left out.
+        if command[0] == "start" or (command[0] == "set" and len(command) == 3):
+            continue
+        code, answer = transmitter.proceed(command)
+        if code != 0:
+            return "%r: %s" % (command, answer)
+    return None
 
 
 for line in sys.stdin:

@@ -106,6 +106,14 @@ impl Judge {
         answers.into_iter().map(answer).collect()
     }
 
+    /// Whether its server refuses a command of a folder.
+    pub fn start_refuses(&mut self, dir: &Path) -> bool {
+        let question = serde_json::json!({"dir": dir.to_str().unwrap()});
+        let answer = self.python.ask(&question);
+        assert_eq!(answer["code"], 0, "{}", answer["err"]);
+        !answer["out"].as_str().unwrap().is_empty()
+    }
+
     /// `fail2ban-client -c DIR ARGS…`
     pub fn client(&mut self, dir: &Path, args: &[&str]) -> Answer {
         self.clients(&[dir], args).pop().unwrap()

@@ -538,7 +538,8 @@ fn change(verb: &str, args: &mut Args<'_>) -> Result<Change, CommandError> {
         "ignorecache" => Change::IgnoreCache(ignore_cache(&args.text()?)?),
         "addlogpath" => {
             let path = args.text()?;
-            let tail = match args.maybe().as_deref() {
+            let start = args.maybe().map(|start| start.to_lowercase());
+            let tail = match start.as_deref() {
                 None | Some("head") => false,
                 Some("tail") => true,
                 Some(_) if args.0.is_empty() => {

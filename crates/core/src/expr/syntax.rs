@@ -36,6 +36,11 @@ fn tokenize(text: &str) -> Result<Vec<Token>, ExprError> {
         if before.contains(['\n', '\r']) && open == 0 && !tokens.is_empty() && first != '#' {
             return Err(ExprError::Syntax);
         }
+        // A backslash joins lines.
+        if let Some(joined) = rest.strip_prefix("\\\n") {
+            rest = joined;
+            continue;
+        }
         if first == '#' {
             rest = rest.find('\n').and_then(|at| rest.get(at..)).unwrap_or("");
             continue;

@@ -139,7 +139,7 @@ impl Client {
             say(Level::Error, "No jail is left to guard: correct the errors above");
             return None;
         }
-        let faultless = loaded.broken.is_empty() && python.is_empty();
+        let faultless = loaded.faultless() && python.is_empty();
         Some(Stream { faultless, nothing_left, words: loaded.stream })
     }
 

@@ -9,6 +9,8 @@ mod enforcement;
 mod life;
 #[path = "../action/python/mails.rs"]
 mod mails;
+mod newest;
+mod old;
 mod python;
 mod storage;
 mod takeover;
