@@ -11,7 +11,7 @@ _sekisho_own=(
 )
 _sekisho_commands=(
     'start'
-    'stop'
+    'stop ?--keep'
     'restart'
     'restart ?--unban ?--if-exists @jail'
     'reload ?--restart ?--unban ?--all'

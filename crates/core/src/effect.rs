@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::action::RunFamily;
 use crate::command::{CommandError, Words};
 use crate::date::DateFormat;
 use crate::failure::Failure;
@@ -136,6 +137,11 @@ pub enum Effect {
     Run(Job),
     /// Forget the run-time state of an action instance (after its stop).
     Retire(ActionId),
+    /// The server ends to be started again: what this action has in force stays in force, and is to
+    /// be handed to the next one as [`Config::kept`](crate::engine::Config::kept). A `Retire` follows.
+    Keep(ActionId, Kept),
+    /// An earlier server has left this action started for these families.
+    Adopt(ActionId, Vec<RunFamily>),
     /// Find something out.
     Ask(AskId, Ask),
     /// Write to the store; nothing waits for it.
@@ -263,6 +269,19 @@ impl ActionSpec {
             _ => false,
         }
     }
+}
+
+/// What an action has in force over a restart of the server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kept {
+    /// The jail.
+    pub jail: String,
+    /// What the action was made of.
+    pub spec: ActionSpec,
+    /// What it has banned.
+    pub ids: Vec<Id>,
+    /// The families it was started for: known to the runner alone, which fills them in.
+    pub families: Vec<RunFamily>,
 }
 
 /// The operations of an action's life cycle.

@@ -8,12 +8,15 @@
 use std::collections::hash_map::RandomState;
 use std::fs;
 use std::hash::BuildHasher;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 use sekisho_core::command::{CommandError, ErrorClass, Words};
-use sekisho_core::effect::{Answer, Ask, AskId, Effect, Event, Level, Record, RequestId, SourceOp};
+use sekisho_core::effect::{
+    Answer, Ask, AskId, Effect, Event, Kept, Level, Record, RequestId, SourceOp,
+};
 use sekisho_core::engine::{Config, Engine};
 use sekisho_core::time::Span;
 use sekisho_core::value::Value;
@@ -26,7 +29,7 @@ use crate::process::{self, PidFile, Ready};
 use crate::resolve::Resolver;
 use crate::source::Sources;
 use crate::store::{Store, StoreError};
-use crate::{clock, source};
+use crate::{clock, handover, source};
 
 /// Batches of lines that may wait; each is at most 256 KiB.
 const LINE_QUEUE: usize = 16;
@@ -106,6 +109,10 @@ struct Server {
     /// that who reads the answer to `stop` finds nothing running any more.
     exit: bool,
     last_words: Vec<(RequestId, Result<Value, CommandError>)>,
+    /// What is to be in force until the next start.
+    kept: Vec<Kept>,
+    /// Where that is written.
+    handover: PathBuf,
     /// Removed at the end; found at a start, it says that the last end was none of ours.
     pid: Option<PidFile>,
 }
@@ -130,6 +137,13 @@ impl Server {
                 None
             }
         };
+        let handover = handover::path(&launch.pidfile);
+        let kept = handover::take(&handover);
+        if let Err(error) = &kept {
+            let file = handover.display();
+            let text = format!("{file} cannot be used ({error}): the actions start anew");
+            report(&logger, Level::Warning, text);
+        }
         process::forward_signals(request)?;
         // No file yet: `set dbfile` names it before the first jail.
         let mut store = Store::start(None, answer.clone(), logger.func())?;
@@ -146,8 +160,9 @@ impl Server {
             version: FAIL2BAN_VERSION.into(),
             ipv6,
             seed: RandomState::new().hash_one(clock::now().wall.0),
-            unclean_start: unclean,
             inotify: source::watch::available(),
+            unclean_start: unclean || kept.is_err(),
+            kept: kept.unwrap_or_default(),
             ..Config::default()
         });
         Ok(Server {
@@ -169,6 +184,8 @@ impl Server {
             last: None,
             exit: false,
             last_words: Vec::new(),
+            kept: Vec::new(),
+            handover,
             pid,
         })
     }
@@ -257,6 +274,11 @@ impl Server {
                 self.runner.run(job);
             }
             Effect::Retire(action) => self.runner.retire(action),
+            Effect::Adopt(action, families) => self.runner.adopt(action, families),
+            Effect::Keep(action, mut kept) => {
+                kept.families = self.runner.started(action);
+                self.kept.push(kept);
+            }
             Effect::Store(op) => self.store.op(op),
             Effect::Source(op) => self.source(op),
             Effect::Log(record) => self.logger.log(record),
@@ -330,6 +352,16 @@ impl Server {
         self.sources.stop();
         self.runner.stop(LAST_ACTIONS);
         self.store.stop(LAST_ACTIONS);
+        if !self.kept.is_empty()
+            && let Err(error) = handover::write(&self.handover, &self.kept)
+        {
+            let file = self.handover.display();
+            let text = format!(
+                "{file} cannot be written ({error}): what is banned stays in the firewall until it \
+                 is removed by hand, or banned anew"
+            );
+            report(&self.logger, Level::Error, text);
+        }
         report(&self.logger, Level::Info, "Exiting Fail2ban".into());
         self.logger.sync(LAST_ANSWERS);
         drop(self.pid.take());

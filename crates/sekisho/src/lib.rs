@@ -11,6 +11,7 @@ pub mod control;
 pub mod daemon;
 pub mod embedded;
 pub mod files;
+pub mod handover;
 pub mod log;
 pub mod paths;
 pub mod process;

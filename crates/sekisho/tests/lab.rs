@@ -119,6 +119,12 @@ fn killed_and_started() {
 }
 
 #[test]
+fn a_restart_lets_nobody_in() {
+    let Some(lab) = lab("passwdfile") else { return };
+    lab.scenario("./restart.sh", &[]);
+}
+
+#[test]
 fn whois_that_never_answers() {
     let Some(lab) = lab("passwdfile") else { return };
     lab.scenario("./whois.sh", &[]);

@@ -62,8 +62,11 @@ pub enum Command {
     StopJail(String),
     /// `stop --all`
     StopAll,
-    /// `stop`: the process ends.
-    Shutdown,
+    /// `stop [--keep]`: the process ends.
+    Shutdown {
+        /// What is banned stays in the firewall: the server is started again at once.
+        keep: bool,
+    },
     /// `reload J|--all opts stream`
     Reload(Reload),
     /// `server-stream stream`
@@ -425,8 +428,9 @@ impl Command {
             }
             "start" => Command::Start(args.text()?),
             "stop" => match args.maybe() {
-                None => Command::Shutdown,
+                None => Command::Shutdown { keep: false },
                 Some(all) if all == "--all" => Command::StopAll,
+                Some(keep) if keep == "--keep" => Command::Shutdown { keep: true },
                 Some(jail) => Command::StopJail(jail),
             },
             "reload" => {

@@ -130,8 +130,13 @@ impl Engine {
                 self.stop_all(wait);
                 return Ok(None);
             }
-            Command::Shutdown => {
+            Command::Shutdown { keep } => {
                 self.desk.log(Level::Info, logger::SERVER, "Shutdown in progress...");
+                if keep {
+                    let text = "What is banned stays in the firewall until the next start";
+                    self.desk.log(Level::Info, logger::SERVER, text);
+                    self.desk.keeping = true;
+                }
                 self.shutting_down = true;
                 let wait = self.desk.wait(teller, Reply::Exit, Some(STOP_LIMIT));
                 self.stop_all(wait);

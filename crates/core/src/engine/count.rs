@@ -245,6 +245,7 @@ impl Engine {
             .filter(|row| !restoring.lifted(&row.ticket.id))
             .filter_map(|row| jail.restorable(row.ticket, now))
             .collect();
+        jail.drop_ended(&mut self.desk, &tickets);
         for ticket in tickets {
             self.judge(Case { jail: key, what: What::Restore(ticket) });
         }

@@ -51,11 +51,24 @@ pub(super) enum JobKind {
     Reload,
     CleanUp,
     Check,
+    /// A check of what an earlier server left.
+    Adopt,
     Flush(Vec<Arc<Ticket>>),
-    Ban { ticket: Arc<Ticket>, serial: u64 },
-    Unban { ticket: Arc<Ticket>, sure: Sure, tries: u32 },
-    Prolong { ticket: Arc<Ticket> },
-    Notify { ticket: Arc<Ticket> },
+    Ban {
+        ticket: Arc<Ticket>,
+        serial: u64,
+    },
+    Unban {
+        ticket: Arc<Ticket>,
+        sure: Sure,
+        tries: u32,
+    },
+    Prolong {
+        ticket: Arc<Ticket>,
+    },
+    Notify {
+        ticket: Arc<Ticket>,
+    },
 }
 
 /// Whether what an unban takes back is in force.
@@ -137,6 +150,10 @@ pub(super) struct Desk {
     pub store_trouble: Option<String>,
     /// Jails whose bans in the database change with this event.
     pub settled: BTreeSet<Arc<str>>,
+    /// The server ends to be started again at once.
+    pub keeping: bool,
+    /// Until when what an earlier server left may be claimed.
+    pub claim_by: Option<Monotonic>,
 }
 
 impl Desk {
@@ -160,6 +177,8 @@ impl Desk {
             dbfile: (Value::None, Value::None),
             store_trouble: None,
             settled: BTreeSet::new(),
+            keeping: false,
+            claim_by: None,
         }
     }
 

@@ -10,7 +10,9 @@ use super::desk::{Asked, Desk, JobKind, Sure, WaitId, logger};
 use super::jail::{Action, Enforcement, FailedUnban, Jail, Life, Mark, MarkState, Phase};
 use crate::banmanager::{Added, Ban};
 use crate::command::CommandError;
-use crate::effect::{ActionId, ActionOp, Ask, Effect, History, Level, StoreOp, StoredBan};
+use crate::effect::{
+    ActionId, ActionOp, ActionSpec, Ask, Effect, History, Level, StoreOp, StoredBan,
+};
 use crate::id::Id;
 use crate::ticket::{BanTime, Ticket};
 use crate::time::{Monotonic, Span, Timestamp};
@@ -232,18 +234,17 @@ impl Jail {
         let mono = desk.now.mono;
         let Some(slot) = self.actions.iter_mut().find(|a| a.id == action) else { return };
         let up = slot.life == Life::Up && slot.spec.is_known();
-        let skip = slot.no_restored();
         let old_unban = slot.unbans.remove(id);
         let Some(ban) = self.bans.get_mut(id) else { return };
-        let skipped = skip && ban.ticket.restored;
-        let state = if skipped { MarkState::Skipped } else { MarkState::Due(mono) };
-        ban.state.marks.push(Mark { action, state, tries: 0, touched: false, reban: false });
+        let state = slot.first_state(&ban.ticket, mono);
+        let touched = state == MarkState::Done;
+        ban.state.marks.push(Mark { action, state, tries: 0, touched, reban: false });
         if let Some(FailedUnban { ticket, sure, .. }) = old_unban {
             // An earlier unban failed and was to be tried again: do it now, before the ban.
             let kind = JobKind::Unban { ticket, sure, tries: UNBAN_TRIES };
             self.run(desk, action, kind, ActionOp::Unban, None);
         }
-        if up && !skipped {
+        if up && state == MarkState::Due(mono) {
             self.emit_ban(desk, id, action);
         }
     }
@@ -329,7 +330,7 @@ impl Jail {
         }
     }
 
-    fn unban_job(
+    pub fn unban_job(
         &mut self,
         desk: &mut Desk,
         action: ActionId,
@@ -361,7 +362,7 @@ impl Jail {
     }
 
     /// Takes all bans of one action back.
-    fn flush_action(
+    pub fn flush_action(
         &mut self,
         desk: &mut Desk,
         action: ActionId,
@@ -372,6 +373,7 @@ impl Jail {
         slot.due.clear();
         let mut owed: Vec<(Arc<Ticket>, Sure)> =
             std::mem::take(&mut slot.unbans).into_values().map(|u| (u.ticket, u.sure)).collect();
+        owed.extend(slot.drain_kept().into_iter().map(|ticket| (ticket, Sure::Yes)));
         let (can_flush, name) = (slot.has("actionflush"), slot.spec.name.clone());
         for ban in bans {
             let marks = ban.state.marks.iter().filter(|m| m.action == action && m.touched);
@@ -481,7 +483,11 @@ impl Jail {
         }
         self.phase = Phase::Stopping;
         self.stop_by = Some(desk.now.mono.plus(NOTIFY_STOP));
-        self.flush(desk, "Repeal Ban", None);
+        if desk.keeping {
+            self.set_aside(desk);
+        } else {
+            self.flush(desk, "Repeal Ban", None);
+        }
         for action in &mut self.actions {
             action.start_at = None;
             action.life = match action.life {
@@ -501,29 +507,34 @@ impl Jail {
         action.life = Life::Up;
         action.start_at = None;
         let enforces = action.enforces;
-        if unclean {
-            self.run(desk, id, JobKind::CleanUp, ActionOp::CleanUp, None);
+        if !self.adopt(desk, id) {
+            if unclean {
+                self.run(desk, id, JobKind::CleanUp, ActionOp::CleanUp, None);
+            }
+            self.run(desk, id, JobKind::Start, ActionOp::Start, None);
         }
-        self.run(desk, id, JobKind::Start, ActionOp::Start, None);
         if enforces {
             self.enforce_all(desk, id);
         }
+    }
+
+    /// An action that has to be stopped before one like this may start: both may have the same rules
+    /// in hand, as the same chain of a firewall.
+    pub fn must_wait_for(&self, spec: &ActionSpec) -> Option<ActionId> {
+        let same_rules = |a: &&Action| a.spec.name == spec.name || a.enforces && spec.enforces();
+        self.leaving.iter().filter(|a| a.life != Life::Gone).find(same_rules).map(|a| a.id)
     }
 
     /// Makes an action enforce every ban it does not have yet.
     pub fn enforce_all(&mut self, desk: &mut Desk, id: ActionId) {
         let mono = desk.now.mono;
         let Some(action) = self.actions.iter_mut().find(|a| a.id == id) else { return };
-        let skip = action.no_restored();
         for ban in self.bans.iter_mut() {
-            let restored = ban.ticket.restored;
             let marks = &mut ban.state.marks;
             if !marks.iter().any(|m| m.action == id) {
-                let state = match skip && restored {
-                    true => MarkState::Skipped,
-                    false => MarkState::Due(mono),
-                };
-                marks.push(Mark { action: id, state, tries: 0, touched: false, reban: false });
+                let state = action.first_state(&ban.ticket, mono);
+                let touched = state == MarkState::Done;
+                marks.push(Mark { action: id, state, tries: 0, touched, reban: false });
             }
             for mark in marks.iter_mut().filter(|m| m.action == id) {
                 if let MarkState::Due(at) = mark.state {
@@ -539,6 +550,7 @@ impl Jail {
     pub fn repaired(&mut self, desk: &mut Desk, id: ActionId) {
         let mono = desk.now.mono;
         let Some(action) = self.actions.iter_mut().find(|a| a.id == id) else { return };
+        action.kept.clear();
         for ban in self.bans.iter_mut() {
             for mark in ban.state.marks.iter_mut().filter(|m| m.action == id) {
                 if mark.state == MarkState::Done {
@@ -580,10 +592,17 @@ impl Jail {
             self.leaving.iter().filter(|a| a.life == Life::Gone).map(|a| a.id).collect();
         self.leaving.retain(|a| a.life != Life::Gone || a.in_flight > 0);
         for old in gone {
-            let next: Vec<ActionId> =
-                self.actions.iter().filter(|a| a.life == Life::After(old)).map(|a| a.id).collect();
-            for id in next {
-                self.start_action(desk, id);
+            let next: Vec<(ActionId, Arc<ActionSpec>)> = self
+                .actions
+                .iter()
+                .filter(|a| a.life == Life::After(old))
+                .map(|a| (a.id, Arc::clone(&a.spec)))
+                .collect();
+            for (id, spec) in next {
+                match (self.must_wait_for(&spec), self.live_action(id)) {
+                    (Some(other), Some(action)) => action.life = Life::After(other),
+                    _ => self.start_action(desk, id),
+                }
             }
         }
         let ids: Vec<(ActionId, Life)> = self
@@ -614,9 +633,10 @@ impl Jail {
             return;
         }
         let Some(action) = self.action_mut(id) else { return };
-        if action.in_flight > 0 {
+        if action.in_flight > 0 || self.hand_on(desk, id) {
             return;
         }
+        let Some(action) = self.action_mut(id) else { return };
         action.life = Life::Stopping;
         self.run(desk, id, JobKind::Stop, ActionOp::Stop, None);
     }

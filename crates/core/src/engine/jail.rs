@@ -77,6 +77,10 @@ pub(super) struct Action {
     pub last_flush: Option<JobId>,
     /// Unbans that failed.
     pub unbans: BTreeMap<Id, FailedUnban>,
+    /// In force without a ban of ours: left by an earlier server, or to be left to the next.
+    pub kept: BTreeSet<Id>,
+    /// Until when the bans they belong to may come back.
+    pub kept_until: Option<Monotonic>,
 }
 
 /// An unban that is to be tried again.
@@ -106,6 +110,8 @@ impl Action {
             last: BTreeMap::new(),
             last_flush: None,
             unbans: BTreeMap::new(),
+            kept: BTreeSet::new(),
+            kept_until: None,
         }
     }
 
@@ -370,6 +376,7 @@ impl Jail {
                 self.next_clean = Some(mono.plus(CLEAN_EVERY));
             }
         }
+        self.drop_unjudged(desk);
         self.tick_actions(desk);
     }
 
@@ -394,6 +401,9 @@ impl Jail {
         };
         for action in self.actions.iter().chain(&self.leaving) {
             take(action.next_mono());
+        }
+        for action in &self.actions {
+            take(action.kept_until);
         }
         next
     }

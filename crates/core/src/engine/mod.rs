@@ -6,13 +6,14 @@
 //!
 //! Where things are: `control` understands commands, `settings` changes and shows one jail,
 //! `reload` compares configurations, `status` tells; `sources` and `lines` bring failures, `count`
-//! judges and counts them, `enforce` keeps the kernel equal to the bans, `desk` is what all share.
+//! judges and counts them, `enforce` keeps the kernel equal to the bans, `desk` is what all share, `keep` hands what is in force over a restart.
 
 mod control;
 mod count;
 mod desk;
 mod enforce;
 mod jail;
+mod keep;
 mod lines;
 mod outcome;
 mod python;
@@ -24,7 +25,7 @@ mod status;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::effect::{Answer, AskId, Effect, Event, Level, SourceId};
+use crate::effect::{Answer, AskId, Effect, Event, Kept, Level, SourceId};
 use crate::ignore::Question;
 use crate::time::{Monotonic, Now, Span, Timestamp, Zone};
 
@@ -48,6 +49,8 @@ pub struct Config {
     pub unclean_start: bool,
     /// Whether the kernel reports changes of files: what `backend = auto` decides by.
     pub inotify: bool,
+    /// What an earlier server left in force when it ended to be started again.
+    pub kept: Vec<Kept>,
     /// Python's name of the locale's encoding: what `logencoding = auto` shows.
     pub encoding: String,
 }
@@ -61,6 +64,7 @@ impl Default for Config {
             seed: 1,
             unclean_start: false,
             inotify: true,
+            kept: Vec::new(),
             encoding: "UTF-8".into(),
         }
     }
@@ -171,6 +175,7 @@ impl Engine {
             };
         };
         earlier(&mut mono, self.next_purge);
+        earlier(&mut mono, self.desk.claim_by);
         for jail in self.jails.values() {
             earlier(&mut mono, jail.next_mono());
             if let Some(end) = jail.next_end() {
@@ -194,6 +199,7 @@ impl Engine {
         for jail in self.jails.values_mut() {
             jail.tick(&mut self.desk);
         }
+        self.desk.give_up_late();
         self.open_sources();
         self.store_counted();
         self.store_due();

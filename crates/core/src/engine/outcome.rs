@@ -59,6 +59,16 @@ impl Jail {
                     desk.log(Level::Error, logger::ACTIONS, text);
                 }
             }
+            JobKind::Adopt => {
+                if let Some(reason) = failure {
+                    let text = format!(
+                        "Jail '{}' action '{name}' is not as it was left: {reason}; it starts anew",
+                        self.name
+                    );
+                    desk.log(Level::Warning, logger::ACTIONS, text);
+                    self.adoption_failed(desk, id);
+                }
+            }
             JobKind::Check => {
                 if let Some(reason) = failure {
                     let text =
@@ -166,6 +176,7 @@ impl Jail {
         let mono = desk.now.mono;
         if let Some(reason) = &failure {
             self.log_failed(desk, "ban", name, ticket, reason);
+            self.not_in_force(desk, id, ticket);
         } else if let Some(action) = self.live_action(id) {
             // It works: a start that failed half-way needs no other try.
             action.start_at = None;

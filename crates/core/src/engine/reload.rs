@@ -125,7 +125,7 @@ impl Engine {
                 self.config_error(&text);
                 Ok(())
             }
-            Command::Reload(_) | Command::Stream(_) | Command::Shutdown => {
+            Command::Reload(_) | Command::Stream(_) | Command::Shutdown { .. } => {
                 Err(CommandError::new(ErrorClass::Exception, "Invalid command (inside a stream)"))
             }
             other => {
@@ -257,6 +257,7 @@ impl Engine {
                 self.desk.store(StoreOp::DisableJail(name));
             }
         }
+        self.desk.give_up_unclaimed();
         if reload.is_some() {
             self.desk.log(Level::Info, logger::SERVER, "Reload finished.");
         }
@@ -377,10 +378,14 @@ impl Engine {
         }
         let specs = jail.spec.actions.clone();
         let mut ids = Vec::new();
+        jail.leave_behind(&mut self.desk);
         for spec in specs {
             let id = ActionId(u32::try_from(self.desk.number()).unwrap_or(u32::MAX));
-            jail.actions.push(Action::new(id, spec, self.desk.config.ipv6, Life::Idle));
-            ids.push(id);
+            let life = jail.must_wait_for(&spec).map_or(Life::Idle, Life::After);
+            jail.actions.push(Action::new(id, spec, self.desk.config.ipv6, life));
+            if life == Life::Idle {
+                ids.push(id);
+            }
         }
         for id in ids {
             jail.start_action(&mut self.desk, id);
@@ -487,12 +492,7 @@ impl Engine {
             {
                 continue;
             }
-            // An instance of this name that is still being stopped has the same rules in hand.
-            let after = jail
-                .leaving
-                .iter()
-                .find(|a| a.spec.name == spec.name && a.life != Life::Gone)
-                .map(|a| a.id);
+            let after = jail.must_wait_for(&spec);
             let id = ActionId(u32::try_from(self.desk.number()).unwrap_or(u32::MAX));
             let life = match after {
                 Some(old) => Life::After(old),

@@ -18,6 +18,7 @@ pub struct Lab {
     pub own_work: bool,
     pub rows: Vec<StoredBan>,
     pub exited: bool,
+    pub kept: Vec<Kept>,
     pub closed: Vec<SourceId>,
     pub jobs: VecDeque<Job>,
     ran: Vec<String>,
@@ -61,6 +62,7 @@ impl Lab {
             sources: Vec::new(),
             replies: Vec::new(),
             requests: 0,
+            kept: Vec::new(),
         }
     }
 
@@ -92,6 +94,8 @@ impl Lab {
                 Effect::Source(SourceOp::OpenFile { source, .. }) => self.sources.push(source),
                 Effect::Source(SourceOp::Close(source)) => self.closed.push(source),
                 Effect::Source(SourceOp::OpenJournal { .. }) | Effect::Retire(_) => {}
+                Effect::Adopt(_, _) => {}
+                Effect::Keep(_, kept) => self.kept.push(kept),
                 Effect::Reply { request, result } => {
                     self.replies.push((request, result.map_err(|e| e.text())));
                 }

@@ -66,6 +66,8 @@ pub struct World {
     ignored: BTreeSet<String>,
     fail_percent: usize,
     unclean: bool,
+    /// What the last server left in force for the next.
+    kept: Vec<Kept>,
     exited: bool,
     /// Python actions that have a process.
     loaded: BTreeSet<ActionId>,
@@ -102,6 +104,7 @@ impl World {
             ignored: BTreeSet::new(),
             fail_percent: 0,
             unclean,
+            kept: Vec::new(),
             exited: false,
         };
         world.reconfigure();
@@ -203,8 +206,9 @@ impl World {
 
     fn boot(&mut self) {
         let unclean_start = self.unclean;
-        self.engine =
-            Engine::new(Config { unclean_start, seed: self.random.next(), ..Config::default() });
+        let kept = std::mem::take(&mut self.kept);
+        let seed = self.random.next();
+        self.engine = Engine::new(Config { unclean_start, seed, kept, ..Config::default() });
         self.exited = false;
         self.loaded.clear();
         let stream = self.stream();
@@ -264,7 +268,8 @@ impl World {
                 *slot = Some(result.unwrap_or(Value::None));
             }
             Effect::Exit => self.exited = true,
-            Effect::Retire(_) | Effect::Source(_) => {}
+            Effect::Keep(_, kept) => self.kept.push(kept),
+            Effect::Adopt(..) | Effect::Retire(_) | Effect::Source(_) => {}
         }
     }
 
@@ -602,6 +607,7 @@ impl World {
         }
         self.lanes.clear();
         self.outcomes.clear();
+        self.kept.clear();
         self.asks.clear();
         self.jobs_open.clear();
         self.asks_open.clear();
@@ -624,20 +630,61 @@ impl World {
         self.boot();
     }
 
-    /// An orderly restart changes nothing.
+    /// Whom a jail shows as banned.
+    fn shown(&mut self, name: &str) -> BTreeSet<String> {
+        let request = self.command(&["get", name, "banned"]);
+        match self.replies.get(&request) {
+            Some(Some(Value::List(shown))) => shown.iter().map(Value::to_text).collect(),
+            _ => panic!("{name} does not answer"),
+        }
+    }
+
+    /// Whom every action blocks of those that are called banned.
+    fn blocked(&mut self) -> BTreeMap<(String, String), BTreeSet<String>> {
+        let names: Vec<&'static str> = self.config.keys().copied().collect();
+        let shown: BTreeMap<String, BTreeSet<String>> =
+            names.into_iter().map(|name| (name.to_owned(), self.shown(name))).collect();
+        let banned = |jail: &String, id: &&String| shown.get(jail).is_some_and(|s| s.contains(*id));
+        let of_table = |(key, table): (&(String, String), &Table)| {
+            (key.clone(), table.blocked.iter().filter(|id| banned(&key.0, id)).cloned().collect())
+        };
+        self.kernel.iter().map(of_table).collect()
+    }
+
+    /// An orderly restart changes nothing, and one that keeps what is in force lets nobody in.
     fn restart(&mut self) {
         self.fail_percent = 0;
         self.drain();
-        self.command(&["stop"]);
-        self.drain();
-        assert!(self.exited, "stop did not end the process");
-        for ((jail, action), table) in &self.kernel {
-            assert!(
-                table.wrecked || table.blocked.is_empty(),
-                "{jail}/{action} still blocks {:?} after the stop",
-                table.blocked
-            );
+        if self.random.chance(50) {
+            let before = self.blocked();
+            self.command(&["stop", "--keep"]);
+            self.drain();
+            for (key, ids) in before {
+                let let_in: Vec<_> = ids.difference(&self.kernel[&key].blocked).collect();
+                // A Python action lives in a process of the server's, and ends with it.
+                let lost = !let_in.is_empty() && !is_python(&key.1);
+                assert!(!lost, "{key:?} has let in {let_in:?}");
+            }
+            if self.random.chance(30) {
+                self.reconfigure();
+            }
+            if self.random.chance(50) {
+                let by = self.random.below(90_000_000) as u64;
+                self.mono += by;
+                self.wall += by as i64;
+            }
+        } else {
+            self.command(&["stop"]);
+            self.drain();
+            for ((jail, action), table) in &self.kernel {
+                assert!(
+                    table.wrecked || table.blocked.is_empty(),
+                    "{jail}/{action} still blocks {:?} after the stop",
+                    table.blocked
+                );
+            }
         }
+        assert!(self.exited, "stop did not end the process");
         self.unclean = false;
         self.boot();
         self.drain();
@@ -660,11 +707,7 @@ impl World {
                 .filter(|((j, id), ticket)| j == name && kept(ticket) && !self.ignored.contains(id))
                 .map(|((_, id), _)| id.clone())
                 .collect();
-            let request = self.command(&["get", name, "banned"]);
-            let Some(Some(Value::List(shown))) = self.replies.get(&request) else {
-                panic!("{name} does not answer");
-            };
-            let shown: BTreeSet<String> = shown.iter().map(Value::to_text).collect();
+            let shown = self.shown(name);
             assert_eq!(shown, expected, "{name}: bans after a restart (left) and stored ones");
         }
     }
@@ -686,11 +729,7 @@ impl World {
         let open: Vec<_> = self.replies.iter().filter(|(_, v)| v.is_none()).collect();
         assert!(open.is_empty(), "clients without an answer: {open:?}");
         for (name, jail) in self.config.clone() {
-            let request = self.command(&["get", name, "banned"]);
-            let Some(Some(Value::List(shown))) = self.replies.get(&request) else {
-                panic!("{name} does not answer");
-            };
-            let shown: BTreeSet<String> = shown.iter().map(Value::to_text).collect();
+            let shown = self.shown(name);
             for action in jail.actions.iter().filter(|a| !matches!(**a, "mail" | "letter")) {
                 let key = (name.to_owned(), (*action).to_owned());
                 let table = self.kernel.entry(key).or_default();

@@ -53,6 +53,8 @@ pub struct Instance {
     /// An earlier process ended without stopping: what it banned may still be there, although
     /// nothing was banned by us.
     leftovers: bool,
+    /// Families that an earlier server has left started, until the first job.
+    adopted: Vec<RunFamily>,
 }
 
 /// One job under way.
@@ -73,6 +75,7 @@ impl Instance {
     }
 
     fn dispatch(&mut self, run: &mut Run<'_>) -> Result<(), String> {
+        self.take_over(run);
         match run.job.op {
             ActionOp::Start if on_demand(&run.job.spec) => Ok(()),
             ActionOp::Start => self.start(run, &all_families(&run.job.spec)),
@@ -104,11 +107,27 @@ impl Instance {
         }
     }
 
+    /// An earlier server has left it started for these families, with bans in force.
+    pub fn adopt(&mut self, families: Vec<RunFamily>) {
+        self.adopted = families;
+    }
+
+    /// Takes note of the environments that were adopted, as if they had been started here.
+    fn take_over(&mut self, run: &mut Run<'_>) {
+        for family in std::mem::take(&mut self.adopted) {
+            if let Some(command) = run.prepare("actionstart", family) {
+                self.starts.push((family, command.run_key()));
+            }
+            self.families.insert(family, Running { started: true, items: true });
+        }
+    }
+
     fn is_started(&self, family: RunFamily) -> bool {
         self.families.get(&family).is_some_and(|s| s.started)
     }
 
-    fn started(&self) -> Vec<RunFamily> {
+    /// The families that are started.
+    pub fn started(&self) -> Vec<RunFamily> {
         self.families.iter().filter(|(_, s)| s.started).map(|(f, _)| *f).collect()
     }
 

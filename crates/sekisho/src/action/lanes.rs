@@ -197,6 +197,11 @@ impl Lanes {
         }
     }
 
+    /// Whether jobs of an action wait or run.
+    pub fn waits(&self, action: ActionId) -> bool {
+        self.members.get(&action).is_some_and(|member| member.waiting > 0)
+    }
+
     /// Whether nothing waits and nothing runs.
     pub fn is_idle(&self) -> bool {
         self.lanes.is_empty()

@@ -142,6 +142,22 @@ impl Runner {
         self.pythons.ask(id, action, counters, what);
     }
 
+    /// An earlier server has left this action started for these families.
+    pub fn adopt(&self, action: ActionId, families: Vec<RunFamily>) {
+        self.shared.lock().instances.entry(action).or_default().adopt(families);
+    }
+
+    /// The families an action is started for. All its jobs are answered, so its thread puts its
+    /// state back any moment now.
+    pub fn started(&self, action: ActionId) -> Vec<RunFamily> {
+        let mut state = self.shared.lock();
+        while state.lanes.waits(action) {
+            let waited = self.shared.done.wait_timeout(state, SEND_SLICE);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.instances.get(&action).map(Instance::started).unwrap_or_default()
+    }
+
     /// Forgets the state of an action instance, after its waiting jobs.
     pub fn retire(&self, action: ActionId) {
         self.pythons.retire(action);

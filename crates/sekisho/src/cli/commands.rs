@@ -17,8 +17,11 @@ use CommandHelp::{Command as C, Title as T};
 pub const COMMANDS: &[CommandHelp] = &[
     T("SERVER"),
     C("start", "start the server and all enabled jails"),
-    C("stop", "stop all jails and end the server"),
-    C("restart", "stop and start the server"),
+    C(
+        "stop [--keep]",
+        "stop all jails and end the server; --keep leaves in the firewall what is banned, for a start that follows at once",
+    ),
+    C("restart", "stop and start the server; who is banned stays so meanwhile"),
     C(
         "restart [--unban] [--if-exists] <JAIL>",
         "restart one jail with its configuration read anew",

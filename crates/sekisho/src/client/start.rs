@@ -13,6 +13,7 @@ use sekisho_core::value::Value;
 use super::configuration::Stream;
 use super::{Client, Link, LinkError, Program, print, say};
 use crate::cli::{self, Key};
+use crate::control::pickle::Reply;
 use crate::log::LogSettings;
 use crate::paths;
 use crate::process::{self, Ready};
@@ -147,12 +148,21 @@ impl Client {
         self.progress("stop");
         // Its end removes the file, so the process is looked up before.
         let old = process::Running::of(Path::new(&self.settings.pidfile));
-        if self.send(&Value::strs(["stop"]), true) && !self.wait_gone(old.as_ref()) {
+        if self.stop_for_restart() && !self.wait_gone(old.as_ref()) {
             say(Level::Error, "The server has not ended after 30 seconds");
             return false;
         }
         self.progress("start");
         self.start(Some(stream))
+    }
+
+    /// Ends the server, and asks it to leave in force what is: the next one takes it over. A server
+    /// of fail2ban knows no such wish, and is stopped as ever.
+    fn stop_for_restart(&self) -> bool {
+        match self.ask(&Value::strs(["stop", "--keep"]), None) {
+            Ok(Reply::Done(value)) => self.show(&Value::strs(["stop"]), &Reply::Done(value), true),
+            _ => self.send(&Value::strs(["stop"]), true),
+        }
     }
 
     /// Waits until nobody listens any more and the process has ended.

@@ -36,7 +36,7 @@ fn shaped(words: &[&str], value: &Value, unicode: bool) -> Option<String> {
     Some(match words {
         ["ping", ..] => format!("Server replied: {}", value.as_str()?),
         ["start", ..] => "Jail started".into(),
-        ["stop"] if *value == Value::None => "Shutdown successful".into(),
+        ["stop"] | ["stop", "--keep"] if *value == Value::None => "Shutdown successful".into(),
         ["stop", _, ..] if *value == Value::None => "Jail stopped".into(),
         ["add", ..] => format!("Added jail {}", value.as_str()?),
         ["flushlogs", ..] => format!("logs: {}", value.as_str()?),

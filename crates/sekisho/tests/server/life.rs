@@ -27,6 +27,48 @@ fn who_is_ignored_is_not_banned() {
     site.until_file("server.log", "[alpha] Ignore 192.0.2.99 by ip");
 }
 
+/// What is in force stays in force: no command takes it back, none makes it anew.
+#[test]
+fn a_restart_touches_no_ban() {
+    let site = Site::new();
+    site.recorder("record", "true", "actioncheck = echo check >> ACTS\n");
+    let text = site.read("conf/action.d/record.conf");
+    let acts = site.path("acts").display().to_string();
+    site.write("conf/action.d/record.conf", text.replace("ACTS", &acts));
+    site.start();
+    site.attack("192.0.2.1");
+    site.until_banned("192.0.2.1");
+    site.until_file("acts", "record ban 192.0.2.1");
+    site.client("restart").exits(0).has(&["Shutdown successful", "Server ready"]);
+    site.until_banned("192.0.2.1");
+    site.until_file("server.log", "[alpha] Restore Ban 192.0.2.1");
+    assert_eq!(site.read("acts"), "record start alpha\nrecord ban 192.0.2.1\ncheck\n");
+    assert!(!site.path("pid.kept").exists(), "{:?}", list(site.dir.path()));
+    site.client("unban 192.0.2.1").exits(0);
+    site.until_file("acts", "record unban 192.0.2.1");
+    site.client("stop").exits(0);
+    site.until_file("acts", "record stop alpha");
+}
+
+/// An action that is another one after the restart is cleaned up as it was.
+#[test]
+fn a_restart_with_another_action_leaves_nothing_of_the_old_one() {
+    let site = Site::new();
+    site.start();
+    site.attack("192.0.2.1");
+    site.until_banned("192.0.2.1");
+    site.until_file("acts", "record ban 192.0.2.1");
+    site.recorder("other", "true", "");
+    site.jails("[alpha]\naction = other[name=new]\n");
+    site.client("restart").exits(0);
+    site.until_file("acts", "other ban 192.0.2.1");
+    site.until_file("acts", "record stop alpha");
+    let acts = site.read("acts");
+    assert_eq!(count(&acts, "record unban 192.0.2.1"), 1, "{acts}");
+    assert_eq!(count(&acts, "record ban"), 1, "{acts}");
+    site.until_banned("192.0.2.1");
+}
+
 #[test]
 fn bans_come_back_after_restart_and_kill() {
     let site = Site::new();
