@@ -41,8 +41,11 @@ impl Pattern {
         // The mapped prefix is accepted in any case, or `::FFFF:1.2.3.4` would be read as the IPv6
         // address `::FFFF:1`; what is shown stays the documented expansion.
         let compiled = expanded.replace("(?:::f{4,6}:)?(?P<ip4>", "(?:::[fF]{4,6}:)?(?P<ip4>");
-        let regex = Regex::new(&compiled, flags)
-            .map_err(|error| FilterRegexError::Compile { text: expanded.clone(), error })?;
+        let regex = Regex::new(&compiled, flags).map_err(|error| {
+            // Positions are those of the text that is shown.
+            let error = Regex::new(&expanded, flags).err().unwrap_or(error);
+            FilterRegexError::Compile { text: expanded.clone(), error }
+        })?;
         let names: Vec<(usize, String)> = regex
             .group_names()
             .iter()

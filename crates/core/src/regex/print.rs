@@ -38,10 +38,11 @@ pub struct Printed {
 
 /// Prints a pattern.
 pub fn print(pattern: &Pattern, alphabet: Alphabet) -> Printed {
-    let unknown = vec![NEVER; pattern.names.len()];
-    let mut printer = print_with(pattern, alphabet, unknown);
+    let mut printer = print_with(pattern, alphabet, vec![NEVER; pattern.names.len()]);
     if printer.asked_ahead {
-        // A condition named a group that follows it; now its number is known.
+        // A condition named a group that follows it; now its number is known. The branch that was
+        // left out may number the groups anew, so once more.
+        printer = print_with(pattern, alphabet, printer.groups);
         printer = print_with(pattern, alphabet, printer.groups);
     }
     if let Some(whole) = printer.groups.first_mut() {
@@ -117,7 +118,14 @@ impl Printer {
                 }
                 self.enclosing.push(*group);
                 self.out.push('(');
-                self.alternation(inner, tail);
+                if matches!(**inner, Node::Repeat { max: None, greed: Greed::Lazy, .. }) {
+                    // Or the engine takes `(a+?)*` for `(a+?)?`, which ends in another group.
+                    self.out.push_str("(?:");
+                    self.alternation(inner, tail);
+                    self.out.push_str("){1}");
+                } else {
+                    self.alternation(inner, tail);
+                }
                 self.out.push(')');
                 self.enclosing.pop();
             }

@@ -8,19 +8,30 @@ use super::ast::{Case, Node};
 
 /// The tree without what has no effect.
 pub fn simplify(root: &Node) -> Node {
-    let mut never = Vec::new();
-    let _ = root.any(&mut |node| {
-        if let Node::Repeat { node, max: Some(0), .. } = node {
-            let _ = node.any(&mut |node| {
-                if let Node::Group(group, _) = node {
-                    never.push(*group);
-                }
-                false
-            });
+    let mut tree = rewrite(root, &[]);
+    // What goes may take groups along that something else refers to.
+    loop {
+        let never = missing_groups(&tree);
+        if never.is_empty() {
+            return tree;
+        }
+        tree = rewrite(&tree, &never);
+    }
+}
+
+/// Groups that are referred to and are not there.
+fn missing_groups(root: &Node) -> Vec<usize> {
+    let (mut there, mut asked) = (Vec::new(), Vec::new());
+    root.any(&mut |node| {
+        match node {
+            Node::Group(group, _) => there.push(*group),
+            Node::Backref(group, _) | Node::Conditional { group, .. } => asked.push(*group),
+            _ => {}
         }
         false
     });
-    rewrite(root, &never)
+    asked.retain(|group| !there.contains(group));
+    asked
 }
 
 fn rewrite(node: &Node, never: &[usize]) -> Node {

@@ -1,22 +1,23 @@
 //! Categories and letter case over all of Unicode, against Python's.
 
-use crate::python::Python;
+use crate::python::python;
 use sekisho_core::regex::{Flags, Regex};
+use sekisho_oracle::{Python, has_python, report};
+use serde_json::json;
 
 /// For each code point assigned in its Unicode version: which of the patterns match it, in bits.
-const PROGRAM: &str = r#"
-import re, sys, unicodedata
-patterns = [re.compile(bytes.fromhex(line.strip()).decode('utf-8')) for line in sys.stdin]
-for code in range(0x20000):
-    c = chr(code)
-    if 0xd800 <= code < 0xe000 or unicodedata.category(c) == 'Cn':
-        continue
-    print(code, ''.join('1' if r.search(c) else '0' for r in patterns))
+const SCRIPT: &str = r#"
+import json, re, sys, unicodedata
+patterns = [re.compile(p) for p in json.loads(sys.stdin.readline())]
+chars = [c for c in map(chr, range(0x20000)) if unicodedata.category(c) not in ('Cn', 'Cs')]
+print(json.dumps([[ord(c), ''.join('01'[r.search(c) is not None] for r in patterns)] for c in chars]))
 "#;
 
 #[test]
 fn categories_and_case_are_those_of_python() {
-    let Some(python) = Python::find() else { return };
+    if !has_python() {
+        return;
+    }
     let mut patterns: Vec<String> = [
         r"\d",
         r"\s",
@@ -47,20 +48,18 @@ fn categories_and_case_are_those_of_python() {
     for c in "kKsSiIıİſßẞµμσςΣεϵθιǅǆÿŸåÅΩωᲀвﬅﬆéÉ1_ꙋ".chars() {
         patterns.push(format!("(?i){c}"));
     }
-    let input = patterns.iter().map(|pattern| {
-        let hex: String = pattern.bytes().map(|b| format!("{b:02x}")).collect();
-        hex + "\n"
-    });
-    let lines = python.run(PROGRAM, input.collect());
+    let found = Python::start(python(), SCRIPT, &[]).ask(&json!(patterns));
+    let found = found.as_array().unwrap();
     let regexes: Vec<Regex> =
         patterns.iter().map(|p| Regex::new(p, Flags::default()).unwrap()).collect();
-    assert!(lines.len() > 60_000);
+    assert!(found.len() > 60_000);
     let mut differences = Vec::new();
-    for line in lines {
-        let (code, bits) = line.split_once(' ').unwrap();
-        let c = char::from_u32(code.parse().unwrap()).unwrap();
+    for row in found {
+        let c = char::from_u32(row[0].as_u64().unwrap() as u32).unwrap();
         let text = c.to_string();
-        for ((regex, bit), pattern) in regexes.iter().zip(bits.chars()).zip(&patterns) {
+        for ((regex, bit), pattern) in
+            regexes.iter().zip(row[1].as_str().unwrap().chars()).zip(&patterns)
+        {
             let found = regex.search(&text, 0).unwrap().is_some();
             if found != (bit == '1') {
                 differences.push(format!("{pattern} on U+{:04X} {c}: python {bit}", u32::from(c)));
@@ -68,4 +67,6 @@ fn categories_and_case_are_those_of_python() {
         }
     }
     assert!(differences.is_empty(), "{}: {:#?}", differences.len(), differences);
+    let unit = format!("characters, each with {} patterns", patterns.len());
+    report("categories and letter case", "Python's re", found.len(), &unit);
 }

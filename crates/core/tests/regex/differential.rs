@@ -1,12 +1,12 @@
 //! Our patterns against Python's own `re`: generated patterns and texts, same spans, same errors.
 //!
-//! Needs `/usr/bin/python3` (3.11 or newer). The pairs come from a seeded generator, so a failure
-//! repeats.
+//! The pairs come from a seeded generator, so a failure repeats.
 
-use crate::generate::Rng;
-use crate::python::{Answer, Python};
-use crate::{check_literals, in_ci, spans};
+use crate::generate::matching;
+use crate::python::{Answer, Judge};
+use crate::{check_literals, pairs, seed, spans};
 use sekisho_core::regex::{Flags, MatchError, Regex};
+use sekisho_oracle::{Random, report};
 
 const ATOMS: &[&str] = &[
     "a",
@@ -162,7 +162,7 @@ const SOUP: &[&str] = &[
 ];
 
 struct Generator {
-    rng: Rng,
+    rng: Random,
     groups: usize,
     closed: Vec<usize>,
 }
@@ -185,7 +185,7 @@ impl Generator {
 
     fn soup(&mut self) -> String {
         let n = 1 + self.rng.below(7);
-        (0..n).map(|_| self.rng.pick(SOUP)).collect()
+        (0..n).map(|_| *self.rng.pick(SOUP)).collect()
     }
 
     fn alternation(&mut self, depth: usize) -> String {
@@ -202,7 +202,7 @@ impl Generator {
 
     fn quantified(&mut self, depth: usize) -> String {
         if self.rng.below(9) == 0 {
-            return self.rng.pick(ASSERTIONS).to_owned();
+            return (*self.rng.pick(ASSERTIONS)).to_owned();
         }
         let mut text = self.atom(depth);
         if self.rng.below(3) == 0 && !text.starts_with("(?#") {
@@ -222,7 +222,7 @@ impl Generator {
 
     fn atom(&mut self, depth: usize) -> String {
         if depth == 0 || self.rng.below(5) < 3 {
-            return self.rng.pick(ATOMS).to_owned();
+            return (*self.rng.pick(ATOMS)).to_owned();
         }
         let depth = depth - 1;
         match self.rng.below(16) {
@@ -250,7 +250,7 @@ impl Generator {
                     let group = self.closed[self.rng.below(self.closed.len())];
                     format!("(?:\\{group})")
                 }
-                _ => self.rng.pick(ATOMS).to_owned(),
+                _ => (*self.rng.pick(ATOMS)).to_owned(),
             },
             _ => match self.closed.last().copied() {
                 Some(_) => {
@@ -262,7 +262,7 @@ impl Generator {
                         format!("(?({group}){yes}|{})", self.sequence(depth))
                     }
                 }
-                None => self.rng.pick(ATOMS).to_owned(),
+                None => (*self.rng.pick(ATOMS)).to_owned(),
             },
         }
     }
@@ -280,8 +280,8 @@ impl Generator {
         let n = self.rng.below(9);
         let mut text: String = (0..n)
             .map(|_| match odd && self.rng.below(3) == 0 {
-                true => self.rng.pick(&other),
-                false => self.rng.pick(&ascii),
+                true => *self.rng.pick(&other),
+                false => *self.rng.pick(&ascii),
             })
             .collect();
         if self.rng.below(2) == 0 {
@@ -292,83 +292,102 @@ impl Generator {
 }
 
 /// What our engine says.
-fn ours(pattern: &str, text: &str, rng: &mut Rng, literals: &mut usize) -> Answer {
-    let regex = Regex::new(pattern, Flags::default()).map_err(|e| e.message)?;
+fn ours(regex: &Result<Regex, String>, text: &str, rng: &mut Random) -> Answer {
+    let regex = regex.as_ref().map_err(Clone::clone)?;
     let found = regex.search(text, 0).map_err(|e| e.to_string())?;
     if found.is_some() {
-        *literals += check_literals(&regex, text, rng);
+        check_literals(regex, text, rng);
     }
     Ok(found.as_ref().map(spans))
 }
 
-#[test]
-fn broken_patterns_are_refused_in_the_words_of_python() {
-    let Some(python) = Python::find() else { return };
-    let seed = std::env::var("SEKISHO_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(7);
-    let mut generator = Generator { rng: Rng(seed), groups: 0, closed: Vec::new() };
-    let mut pairs = Vec::new();
-    for _ in 0..if in_ci() { 20_000 } else { 4000 } {
-        pairs.push((generator.soup(), generator.text()));
-    }
-    let theirs = python.search(&pairs);
-    let mut errors = 0;
-    let mut differences = 0;
-    let mut literals = 0;
-    for ((pattern, text), theirs) in pairs.iter().zip(theirs) {
-        let ours = ours(pattern, text, &mut generator.rng, &mut literals);
-        errors += usize::from(theirs.is_err());
-        if ours != theirs {
-            differences += 1;
-            if differences <= 40 {
-                eprintln!("{pattern:?} on {text:?}\n  python {theirs:?}\n  ours   {ours:?}");
+/// What was compared, and how it came out.
+#[derive(Debug, Default)]
+struct Tally {
+    pairs: usize,
+    matches: usize,
+    errors: usize,
+    /// Searches that reached our step limit; Python has none.
+    limits: usize,
+    differences: usize,
+}
+
+impl Tally {
+    /// Compares texts with one pattern each, a bounded number at a time.
+    fn add(&mut self, python: &mut Judge, flags: Flags, pairs: &[(String, String)], seed: u64) {
+        let mut rng = Random(seed);
+        let mut last: Option<(&str, Result<Regex, String>)> = None;
+        for ((pattern, text), theirs) in pairs.iter().zip(python.search(pairs, flags)) {
+            let known = last.take().filter(|(known, _)| known == pattern);
+            let (_, regex) =
+                last.insert(known.unwrap_or_else(|| {
+                    (pattern, Regex::new(pattern, flags).map_err(|e| e.message))
+                }));
+            let ours = ours(regex, text, &mut rng);
+            self.pairs += 1;
+            self.matches += usize::from(matches!(theirs, Ok(Some(_))));
+            self.errors += usize::from(theirs.is_err());
+            if ours.as_ref().is_err_and(|error| *error == MatchError.to_string()) {
+                self.limits += 1;
+            } else if ours != theirs {
+                self.differences += 1;
+                if self.differences <= 40 {
+                    eprintln!(
+                        "{pattern:?} {flags:?} on {text:?}\n  python {theirs:?}\n  ours   {ours:?}"
+                    );
+                }
             }
         }
     }
-    eprintln!("{} broken patterns, {errors} errors, {differences} differences", pairs.len());
-    assert_eq!(differences, 0);
+
+    fn finish(&self, what: &str) {
+        assert_eq!(self.differences, 0, "{self:?}, seed {}", seed());
+        assert!(self.limits <= self.pairs / 2000, "{self:?}: the step limit is reached too often");
+        let unit = format!(
+            "pairs ({} matches, {} errors, {} at the step limit)",
+            self.matches, self.errors, self.limits
+        );
+        report(what, "Python's re", self.pairs, &unit);
+    }
+}
+
+/// Patterns are made in batches of this many.
+const BATCH: usize = 1000;
+
+#[test]
+fn broken_patterns_are_refused_in_the_words_of_python() {
+    let Some(mut python) = Judge::start() else { return };
+    let mut tally = Tally::default();
+    let mut generator = Generator { rng: Random(seed()), groups: 0, closed: Vec::new() };
+    while tally.pairs < pairs() {
+        let batch: Vec<_> = (0..BATCH).map(|_| (generator.soup(), generator.text())).collect();
+        tally.add(&mut python, Flags::default(), &batch, seed());
+    }
+    tally.finish("broken patterns");
 }
 
 #[test]
 fn generated_patterns_match_as_in_python() {
-    let Some(python) = Python::find() else { return };
-    let patterns = if in_ci() { 5000 } else { 1500 };
-    let seed = std::env::var("SEKISHO_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(7);
-    let mut generator = Generator { rng: Rng(seed), groups: 0, closed: Vec::new() };
-    let mut pairs = Vec::new();
-    for _ in 0..patterns {
-        let pattern = generator.pattern();
-        for _ in 0..4 {
-            pairs.push((pattern.clone(), generator.text()));
-        }
-    }
-    let theirs = python.search(&pairs);
-    assert_eq!(theirs.len(), pairs.len());
-    let mut matches = 0;
-    let mut errors = 0;
-    let mut differences = 0;
-    let mut limits = 0;
-    let mut literals = 0;
-    for ((pattern, text), theirs) in pairs.iter().zip(theirs) {
-        let ours = ours(pattern, text, &mut generator.rng, &mut literals);
-        matches += usize::from(matches!(theirs, Ok(Some(_))));
-        errors += usize::from(theirs.is_err());
-        // Python has no limit; we have, and a generated pattern may reach it.
-        if ours.as_ref().is_err_and(|error| *error == MatchError.to_string()) {
-            limits += 1;
-            continue;
-        }
-        if ours != theirs {
-            differences += 1;
-            if differences <= 40 {
-                eprintln!("{pattern:?} on {text:?}\n  python {theirs:?}\n  ours   {ours:?}");
+    let Some(mut python) = Judge::start() else { return };
+    let mut tally = Tally::default();
+    let mut generator = Generator { rng: Random(seed()), groups: 0, closed: Vec::new() };
+    while tally.pairs < pairs() {
+        let flags = Flags { multi_line: generator.rng.one_in(5), ..Flags::default() };
+        let mut batch = Vec::new();
+        for _ in 0..BATCH / 4 {
+            let pattern = generator.pattern();
+            let mut texts: Vec<String> = (0..3).map(|_| generator.text()).collect();
+            // One that is likely to match.
+            if let Ok(regex) = Regex::new(&pattern, flags) {
+                let mut text = generator.text();
+                matching(&regex.pattern().root, &mut generator.rng, &mut text);
+                text.push_str(generator.rng.pick::<&str>(&["", "\n", "a", "\n\n"]));
+                texts.push(text);
             }
+            batch.extend(texts.into_iter().map(|text| (pattern.clone(), text)));
         }
+        let seed = generator.rng.number();
+        tally.add(&mut python, flags, &batch, seed);
     }
-    eprintln!(
-        "{} pairs, {matches} matches, {errors} errors, {limits} at the step limit, \
-         {literals} literals checked, {differences} differences",
-        pairs.len()
-    );
-    assert_eq!(differences, 0);
-    assert!(limits <= pairs.len() / 2000, "{limits} searches reached the step limit");
+    tally.finish("generated patterns");
 }

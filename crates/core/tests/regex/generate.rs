@@ -1,34 +1,14 @@
-//! Seeded random numbers, and texts that a pattern is likely to match.
+//! Texts that a pattern is likely to match.
 
 use sekisho_core::regex::{Class, Node, Set, SetItem};
-
-/// A small generator; the same numbers on every machine.
-pub struct Rng(pub u64);
-
-impl Rng {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-
-    pub fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
-        from[self.below(from.len())]
-    }
-}
+use sekisho_oracle::Random;
 
 /// Writes a text that the node matches, assertions and conditions aside.
-pub fn matching(node: &Node, rng: &mut Rng, out: &mut String) {
+pub fn matching(node: &Node, rng: &mut Random, out: &mut String) {
     match node {
         Node::Empty | Node::Assert(_) | Node::Look { .. } => {}
         Node::Literal(c, _) => out.push(*c),
-        Node::Any { .. } => out.push_str(rng.pick(&["x", "a", " ", "7", ":", "-", "é"])),
+        Node::Any { .. } => out.push_str(rng.pick::<&str>(&["x", "a", " ", "7", ":", "-", "é"])),
         Node::Set(set) => member(set, rng, out),
         Node::Group(_, node) | Node::Atomic(node) => matching(node, rng, out),
         Node::Concat(nodes) => nodes.iter().for_each(|node| matching(node, rng, out)),
@@ -41,11 +21,11 @@ pub fn matching(node: &Node, rng: &mut Rng, out: &mut String) {
         Node::Conditional { yes, no, .. } => {
             matching(if rng.below(2) == 0 { yes } else { no }, rng, out);
         }
-        Node::Backref(..) => out.push_str(rng.pick(&["x", ""])),
+        Node::Backref(..) => out.push_str(rng.pick::<&str>(&["x", ""])),
     }
 }
 
-fn member(set: &Set, rng: &mut Rng, out: &mut String) {
+fn member(set: &Set, rng: &mut Random, out: &mut String) {
     let has = |c: char| {
         let inside = set.items.iter().any(|item| match *item {
             SetItem::Range(low, high) => (low..=high).contains(&u32::from(c)),

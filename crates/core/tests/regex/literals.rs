@@ -1,8 +1,9 @@
 //! Required literals really are required: generated patterns made of words, and texts made to match.
 
-use crate::generate::{Rng, matching};
-use crate::{check_literals, in_ci};
+use crate::check_literals;
+use crate::generate::matching;
 use sekisho_core::regex::{Flags, Regex};
+use sekisho_oracle::{Random, cases};
 
 const ATOMS: &[&str] = &[
     "fail",
@@ -35,22 +36,22 @@ const ATOMS: &[&str] = &[
     "^",
 ];
 
-fn alternation(rng: &mut Rng, depth: usize) -> String {
+fn alternation(rng: &mut Random, depth: usize) -> String {
     let branches = 1 + usize::from(rng.below(3) == 0) * (1 + rng.below(3));
     (0..branches).map(|_| sequence(rng, depth)).collect::<Vec<_>>().join("|")
 }
 
-fn sequence(rng: &mut Rng, depth: usize) -> String {
+fn sequence(rng: &mut Random, depth: usize) -> String {
     let n = 1 + rng.below(4);
     (0..n)
         .map(|_| {
             if depth == 0 || rng.below(4) > 0 {
-                return rng.pick(ATOMS).to_owned();
+                return (*rng.pick(ATOMS)).to_owned();
             }
             let inner = alternation(rng, depth - 1);
             let open = rng.pick(&["(?:", "(", "(?i:", "(?>", "(?="]);
             let times = rng.pick(&["", "", "?", "*", "+", "{2}", "{1,3}"]);
-            let times = if open == "(?=" { "" } else { times };
+            let times = if *open == "(?=" { "" } else { times };
             format!("{open}{inner}){times}")
         })
         .collect()
@@ -58,15 +59,15 @@ fn sequence(rng: &mut Rng, depth: usize) -> String {
 
 #[test]
 fn every_match_contains_a_required_literal() {
-    let mut rng = Rng(5);
+    let mut rng = Random(5);
     let mut checked = 0;
-    for _ in 0..if in_ci() { 8000 } else { 500 } {
+    for _ in 0..cases("SEKISHO_REGEX_PAIRS", 20_000) / 4 {
         let pattern = alternation(&mut rng, 2);
         let regex = Regex::new(&pattern, Flags::default()).unwrap();
         for _ in 0..4 {
-            let mut text = rng.pick(&["", "word ", "AB ", "Failed"]).to_owned();
+            let mut text = (*rng.pick(&["", "word ", "AB ", "Failed"])).to_owned();
             matching(&regex.pattern().root, &mut rng, &mut text);
-            text.push_str(rng.pick(&["", " word", ".", "\n"]));
+            text.push_str(rng.pick::<&str>(&["", " word", ".", "\n"]));
             if rng.below(3) == 0 {
                 text = text.to_uppercase();
             }

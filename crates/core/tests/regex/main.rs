@@ -1,7 +1,7 @@
 //! The regex layer against its judges: Python's own `re`, and fail2ban's installed filters.
 //!
-//! What needs `/usr/bin/python3` or fail2ban says so and passes when they are missing, unless
-//! SEKISHO_CI is set.
+//! `SEKISHO_REGEX_PAIRS` says how many generated pairs of pattern and text are compared, `SEKISHO_SEED`
+//! with which seed the generators begin.
 
 // A test may start Python; the core may not.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, clippy::unwrap_used)]
@@ -15,13 +15,19 @@ mod literals;
 mod python;
 mod stock;
 mod table;
+mod tagged;
 
-use generate::Rng;
 use sekisho_core::regex::{Captures, Regex};
+use sekisho_oracle::{Random, cases};
 
-/// More work where it counts.
-fn in_ci() -> bool {
-    std::env::var_os("SEKISHO_CI").is_some()
+/// How many pairs a generator makes.
+fn pairs() -> usize {
+    cases("SEKISHO_REGEX_PAIRS", 20_000)
+}
+
+/// Where generators begin.
+fn seed() -> u64 {
+    cases("SEKISHO_SEED", 7) as u64
 }
 
 fn spans(captures: &Captures) -> Vec<Option<(usize, usize)>> {
@@ -29,7 +35,7 @@ fn spans(captures: &Captures) -> Vec<Option<(usize, usize)>> {
 }
 
 /// A matched text must contain the literals, also when a date is put back into it.
-fn check_literals(regex: &Regex, text: &str, rng: &mut Rng) -> usize {
+fn check_literals(regex: &Regex, text: &str, rng: &mut Random) -> usize {
     // The documented gap of literals that ignore case.
     if text.contains(['\u{212a}', 'ſ', 'İ', 'ı']) {
         return 0;

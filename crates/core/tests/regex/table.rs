@@ -48,11 +48,16 @@ fn matches() {
         ("(?:ab|a)++b", "ab", None),
         ("(a|)+", "aa", Some("aa|")),
         ("(?=(a))?a", "a", Some("a|a")),
+        ("(a+?)*b", "aab", Some("aab|a")),
+        ("(?:((?:a)+?))*?b", "aab", Some("aab|a")),
         // Groups.
         ("(?P<q>['\"])x(?P=q)", "'x\" 'x'", Some("'x'|'")),
         (r"(a)?(?(1)b|c)", "ab", Some("ab|a")),
         (r"(a)?(?(1)b|c)", "c", Some("c|-")),
         (r"(?>a*)a", "aaa", None),
+        // Conditions on groups that come later or never, and what goes with them.
+        (r"(?:(x){0})(?(1)(a)|b)(?:\2)?", "ba", Some("b|-|-")),
+        (r"(?:(?(3)(x)|y)(a)(b))+(?(1)c|d)", "yabxabc", Some("yabxabc|x|a|b")),
         ("a(?#comment)b", "ab", Some("ab")),
         (r"a(?#co\)mment)b", "ab", Some("ab")),
         ("(?i:A)b", "ab", Some("ab")),
