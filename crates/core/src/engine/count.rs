@@ -204,8 +204,14 @@ impl Engine {
 
     /// A case that comes to nothing.
     fn end_case(&mut self, case: &Case) {
-        if let What::Attempt(_, wait) = case.what {
-            self.desk.wait_done(wait);
+        match &case.what {
+            What::Attempt(_, wait) => self.desk.wait_done(*wait),
+            What::Restore(ticket) => {
+                if let Some(jail) = self.jails.get_mut(&case.jail) {
+                    jail.let_go(&mut self.desk, &ticket.id);
+                }
+            }
+            What::Failure(_) | What::Name { .. } => {}
         }
     }
 
@@ -222,7 +228,9 @@ impl Engine {
                 self.desk.wait_done(wait);
             }
             What::Restore(ticket) => {
+                let id = ticket.id.clone();
                 jail.ban(&mut self.desk, ticket, true);
+                jail.let_go(&mut self.desk, &id);
             }
             What::Name { .. } => {}
         }

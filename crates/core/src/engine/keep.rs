@@ -188,7 +188,18 @@ impl Jail {
         self.take_back(desk, ended);
     }
 
-    /// Restored bans that were never made (an ignore rule, say) are not to stay in force.
+    /// A restored ban was not made (an ignore rule, say): it is not to stay in force.
+    pub fn let_go(&mut self, desk: &mut Desk, id: &Id) {
+        let mut left: Vec<(ActionId, Arc<Ticket>)> = Vec::new();
+        for action in &mut self.actions {
+            if action.kept.remove(id) {
+                left.push((action.id, Arc::new(leftover(id.clone()))));
+            }
+        }
+        self.take_back(desk, left);
+    }
+
+    /// Restored bans of which nothing was heard are not to stay in force.
     pub fn drop_unjudged(&mut self, desk: &mut Desk) {
         let mono = desk.now.mono;
         let mut left: Vec<(ActionId, Arc<Ticket>)> = Vec::new();

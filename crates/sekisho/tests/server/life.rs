@@ -50,6 +50,20 @@ fn a_restart_touches_no_ban() {
     site.until_file("acts", "record stop alpha");
 }
 
+/// Whoever is ignored now is let in at once.
+#[test]
+fn a_restart_lets_in_who_is_ignored_now() {
+    let site = Site::new();
+    site.start();
+    site.attack("192.0.2.1");
+    site.until_banned("192.0.2.1");
+    site.until_file("acts", "record ban 192.0.2.1");
+    site.jails("[alpha]\nignoreip = 192.0.2.1\n");
+    site.client("restart").exits(0);
+    site.until_file("acts", "record unban 192.0.2.1");
+    assert_eq!(site.banned(), "");
+}
+
 /// An action that is another one after the restart is cleaned up as it was.
 #[test]
 fn a_restart_with_another_action_leaves_nothing_of_the_old_one() {
