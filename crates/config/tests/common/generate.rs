@@ -314,7 +314,7 @@ impl Maker<'_> {
     }
 
     fn jail_file(&mut self, jails: usize, main: bool) -> String {
-        let mut text = self.includes(&["inc.conf", "paths.conf", "jail.conf", "./inc.conf"]);
+        let mut text = self.includes(&["inc.conf", "paths.conf", "./inc.conf", "no/inc.conf"]);
         let mut order: Vec<&str> = JAILS.to_vec();
         if main || self.random.one_in(3) {
             let mut lines = if main { self.defaults() } else { Vec::new() };
@@ -348,7 +348,7 @@ impl Maker<'_> {
     }
 
     fn definition_file(&mut self, kind: &str, main: bool) -> String {
-        let mut text = self.includes(&["common.conf", "f.conf", "a.conf"]);
+        let mut text = self.includes(&["common.conf", "g.conf", "b.conf"]);
         let options: &[&str] = if kind == "filter" {
             &[
                 "failregex",

@@ -58,7 +58,8 @@ fn streams(loaded: &Loaded, answer: &Answer) -> Result<String, String> {
         let reason =
             broken.reason.split("; the character").next().unwrap_or("").replace('\'', "\\'");
         let same = |line: &String| {
-            line.replace('\'', "\\'").replace("\\\\", "\\").contains(&reason)
+            let line = line.replace('\'', "\\'").replace("\\\\", "\\").replace("\\t", "\t");
+            line.contains(&reason)
                 || broken.reason.contains("Unable to read")
                 // Loops are found later than what is wrong with the next action.
                 || broken.reason.contains("self referencing")
@@ -98,6 +99,10 @@ fn known(answer: &Answer) -> Option<&'static str> {
     if errors.contains("maximum recursion depth") {
         // Files that include each other under different names.
         return Some("include loop");
+    }
+    // A loop that there is only as long as [Init] does not count.
+    if FILTER_OPTIONS.iter().any(|option| errors.contains(&format!("fail tag: {option},"))) {
+        return Some("init as variable");
     }
     // An option of a filter or action that means nothing to the server, or part of a jail that is off.
     let read = FILTER_OPTIONS.iter().chain(ACTION_OPTIONS);
