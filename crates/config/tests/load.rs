@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use sekisho_config::dump::dump;
-use sekisho_config::files::{MapFiles, Overlay};
+use sekisho_config::files::{Files, Kind, MapFiles, Overlay, ReadError};
 use sekisho_config::load::{FatalError, LoadOptions, Loaded, Mode, load};
 use sekisho_config::resolve::{ResolveOptions, ResolvedFilter, Source, resolve};
 use sekisho_core::command::Words;
@@ -125,6 +125,52 @@ fn what_is_fatal() {
     assert!(load_map(&all_broken, &LoadOptions::default()).unwrap().nothing_left());
     let none_enabled = [("jail.conf", "[a]\nfilter = none")];
     assert!(!load_map(&none_enabled, &LoadOptions::default()).unwrap().nothing_left());
+}
+
+/// A tree in which some files cannot be read, whoever runs the tests.
+struct Locked(MapFiles, &'static str);
+
+impl Files for Locked {
+    fn read(&self, path: &str) -> Result<Vec<u8>, ReadError> {
+        if path.ends_with(self.1) {
+            return Err(ReadError::Refused("Permission denied".to_owned()));
+        }
+        self.0.read(path)
+    }
+    fn kind(&self, path: &str) -> Option<Kind> {
+        self.0.kind(path)
+    }
+    fn list(&self, dir: &str) -> Vec<String> {
+        self.0.list(dir)
+    }
+}
+
+#[test]
+fn files_that_cannot_be_read() {
+    let files = [
+        ("jail.conf", "[DEFAULT]\nenabled = 1\n[a]\nfilter = f\n[b]\n"),
+        ("jail.d/x.conf", "[b]\nmaxretry = 1"),
+        ("filter.d/f.conf", "[INCLUDES]\nbefore = c.conf\n[Definition]\nfailregex = <HOST>\n"),
+        ("filter.d/c.conf", ""),
+    ];
+    let text = |locked: &'static str| {
+        let path = format!("/etc/f/{locked}");
+        let said = format!("Could not read config files: {path}: Permission denied");
+        (load(&Locked(tree(&files), locked), "/etc/f", &LoadOptions::default()), said)
+    };
+    // What concerns every jail is fatal; a filter, or a part of it, breaks the jails that use it.
+    for locked in ["jail.conf", "jail.d/x.conf"] {
+        let (result, said) = text(locked);
+        assert!(result.unwrap_err().to_string().contains(&said), "{locked}");
+    }
+    for locked in ["filter.d/f.conf", "filter.d/c.conf"] {
+        let (result, said) = text(locked);
+        let loaded = result.unwrap();
+        let [broken] = loaded.broken.as_slice() else { panic!("{:?}", loaded.broken) };
+        assert!(broken.reason.contains(&said), "{}", broken.reason);
+        assert_eq!(broken.origin.as_ref().unwrap().to_string(), "/etc/f/jail.conf:4");
+        assert!(loaded.jails.iter().any(|jail| jail.name == "b"));
+    }
 }
 
 #[test]

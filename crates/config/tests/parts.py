@@ -5,12 +5,17 @@ Reads one JSON value per line, [PART, TEXT, …], and answers with what it is, o
 """
 import io
 import json
+import resource
 import shlex
 import sys
 
 from fail2ban.client.configparserinc import SafeConfigParserWithIncludes
 from fail2ban.helpers import _as_bool, extractOptions, splitWithOptions, splitwords
 from fail2ban.server.mytime import MyTime
+
+
+# A time like 9**9**9 must not take the machine along.
+resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
 
 
 def parser(text):
