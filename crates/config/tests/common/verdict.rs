@@ -61,8 +61,9 @@ fn streams(loaded: &Loaded, answer: &Answer) -> Result<String, String> {
             let line = line.replace('\'', "\\'").replace("\\\\", "\\").replace("\\t", "\t");
             line.contains(&reason)
                 || broken.reason.contains("Unable to read")
-                // Loops are found later than what is wrong with the next action.
+                // Of two faults, fail2ban may find the other one first.
                 || broken.reason.contains("self referencing")
+                || late.iter().any(|text| broken.reason.contains(text))
                 || reason.contains("missing log files")
         };
         if let Some(line) = other.and_then(|at| theirs.get(at))

@@ -43,7 +43,8 @@ pub fn look(path: &str, now: Timestamp) -> Result<Peek, rusqlite::Error> {
             Ok((rows::text(row.get_ref(0)?), count))
         })?
         .collect::<Result<_, _>>()?;
-    let logs =
-        db.query_row("SELECT COUNT(*) FROM logs", [], |row| Ok(rows::int(row.get_ref(0)?)))?;
+    // A place that was ours has a second row, which says more of the file.
+    let logs = "SELECT COUNT(*) FROM logs WHERE path NOT LIKE '%-cursor'";
+    let logs = db.query_row(logs, [], |row| Ok(rows::int(row.get_ref(0)?)))?;
     Ok(Peek { version, bans, logs: usize::try_from(logs).unwrap_or(0) })
 }
