@@ -9,7 +9,6 @@
 #![allow(clippy::disallowed_methods)]
 
 mod sim {
-    pub mod random;
     pub mod world;
 }
 

@@ -24,6 +24,11 @@ impl Random {
         self.below(n) == 0
     }
 
+    /// True in `percent` of cases.
+    pub fn chance(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+
     /// One of these.
     pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         let at = self.below(from.len());

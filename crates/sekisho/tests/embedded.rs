@@ -378,12 +378,8 @@ fn no_namespace() -> bool {
             .iter()
             .all(|program| Path::new(program).exists())
         && Command::new("unshare").args(["-n", "true"]).status().is_ok_and(|s| s.success());
-    assert!(
-        there || std::env::var("SEKISHO_CI").as_deref() != Ok("1"),
-        "root, nft, iptables and network namespaces must be there"
-    );
     if !there {
-        eprintln!("skipped: needs root, nft, iptables and network namespaces");
+        sekisho_oracle::missing("root, nft, iptables and network namespaces");
     }
     !there
 }

@@ -198,11 +198,8 @@ fn with_root_it_blocks() {
     let there = is_root()
         && Path::new("/usr/sbin/nft").exists()
         && Command::new("unshare").args(["-n", "-m", "true"]).status().is_ok_and(|s| s.success());
-    let ci = std::env::var("SEKISHO_CI").as_deref() == Ok("1");
-    assert!(there || !ci, "root, nft and namespaces must be there");
     if !there {
-        eprintln!("skipped: needs root, nft and namespaces");
-        return;
+        return sekisho_oracle::missing("root, nft and namespaces");
     }
     let bench = Bench::new("");
     let dir = bench.dir.path().display();

@@ -16,7 +16,7 @@ use sekisho_core::ticket::{BanTime, Ticket};
 use sekisho_core::time::{Monotonic, Now, Timestamp};
 use sekisho_core::value::Value;
 
-use super::random::Random;
+use sekisho_oracle::Random;
 
 const IDS: [&str; 6] =
     ["192.0.2.1", "192.0.2.2", "198.51.100.7", "2001:db8::1", "203.0.113.0/24", "some user"];
@@ -80,7 +80,7 @@ fn is_python(action: &str) -> bool {
 
 impl World {
     pub fn new(seed: u64) -> Self {
-        let mut random = Random::new(seed);
+        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5eed);
         let unclean = random.chance(30);
         let snake = Traits { enforces: true, flush: random.chance(50), ..Traits::default() };
         let mut world = Self {
@@ -207,7 +207,7 @@ impl World {
     fn boot(&mut self) {
         let unclean_start = self.unclean;
         let kept = std::mem::take(&mut self.kept);
-        let seed = self.random.next();
+        let seed = self.random.number();
         self.engine = Engine::new(Config { unclean_start, seed, kept, ..Config::default() });
         self.exited = false;
         self.loaded.clear();

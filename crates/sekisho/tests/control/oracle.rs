@@ -1,25 +1,13 @@
 //! Runs the installed Python and fail2ban, or says loudly that it cannot.
 
 use std::io::Write;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
-const PYTHON: &str = "/usr/bin/python3";
+use sekisho_oracle::{Fail2ban, PYTHON};
 
-/// Whether `/usr/bin/python3` is there, and fail2ban's modules in it. In our own checks a missing
-/// one is a failure.
-pub fn available(test: &str) -> bool {
-    let there = Path::new(PYTHON).exists()
-        && Command::new(PYTHON)
-            .args(["-c", "import fail2ban.client.csocket"])
-            .stderr(Stdio::null())
-            .status()
-            .is_ok_and(|s| s.success());
-    if !there {
-        assert!(std::env::var_os("SEKISHO_CI").is_none(), "{test} needs python3 and fail2ban");
-        eprintln!("{test} skipped: needs {PYTHON} with fail2ban's modules");
-    }
-    there
+/// Whether fail2ban and its Python are there.
+pub fn available() -> bool {
+    Fail2ban::installed().is_some()
 }
 
 /// Runs a script with `input`; its standard output.
