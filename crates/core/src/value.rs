@@ -44,6 +44,20 @@ impl Value {
             _ => None,
         }
     }
+    /// The items of a list or tuple.
+    pub fn items(&self) -> Option<&[Value]> {
+        match self {
+            Value::List(items) | Value::Tuple(items) => Some(items),
+            _ => None,
+        }
+    }
+    /// A row as `status` has them: `('Jail list', 'a, b')`.
+    pub fn row(&self) -> Option<(&str, &Value)> {
+        match self.items()? {
+            [Value::Str(name), value] => Some((name, value)),
+            _ => None,
+        }
+    }
     /// Python's `repr(value)`.
     pub fn repr(&self) -> String {
         let mut out = String::new();

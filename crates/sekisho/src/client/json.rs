@@ -88,11 +88,7 @@ fn ban(jail: &str, line: &str, zone: &TimeZone) -> Option<Json> {
 /// `status --all`: lists as lists, and the jails under a name of their own.
 fn overview(value: &Value) -> Json {
     let mut out = Map::new();
-    let rows = match value {
-        Value::List(rows) => rows.as_slice(),
-        _ => &[],
-    };
-    for row in rows {
+    for row in value.items().unwrap_or_default() {
         match (row, pair(row)) {
             (_, Some((name @ "Jail list", Value::Str(list)))) => {
                 let names = list.split(", ").filter(|name| !name.is_empty());
@@ -115,15 +111,9 @@ fn key(name: &str) -> String {
     name.to_lowercase().replace(' ', "_")
 }
 
-/// A named row.
+/// A named row; a list of two is just a list.
 fn pair(value: &Value) -> Option<(&str, &Value)> {
-    match value {
-        Value::Tuple(items) => match items.as_slice() {
-            [Value::Str(name), value] => Some((name, value)),
-            _ => None,
-        },
-        _ => None,
-    }
+    matches!(value, Value::Tuple(_)).then(|| value.row())?
 }
 
 /// Lists of named rows become objects, everything else is what it is.

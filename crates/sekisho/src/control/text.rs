@@ -44,7 +44,7 @@ fn shaped(words: &[&str], value: &Value, unicode: bool) -> Option<String> {
         ["status"] | ["status", "--all"] => overview(value)?,
         ["status", "--all", "stats"] => table(value, unicode)?,
         ["status", "--all", ..] => overview(value)?,
-        ["status", jail, "stats"] if items(value)?.len() == 3 => {
+        ["status", jail, "stats"] if value.items()?.len() == 3 => {
             table(&Value::Dict(vec![(Value::str(*jail), value.clone())]), unicode)?
         }
         ["status", jail, ..] => {
@@ -83,7 +83,7 @@ fn option_text(jail: &str, option: &str, rest: &[&str], value: &Value) -> Option
         "logencoding" => format!("Current log encoding is set to:\n{}", value.as_str()?),
         "journalmatch" | "addjournalmatch" | "deljournalmatch" => {
             let matches: Option<Vec<String>> =
-                items(value)?.iter().map(|m| joined(m, " ")).collect();
+                value.items()?.iter().map(|m| joined(m, " ")).collect();
             match matches?.as_slice() {
                 [] => "No journal match filter set".into(),
                 some => format!("Current match filter:\n{}", some.join(" + ")),
@@ -140,7 +140,7 @@ fn option_text(jail: &str, option: &str, rest: &[&str], value: &Value) -> Option
 
 /// `status` and `status --all`: pairs, and perhaps a dictionary of jails.
 fn overview(value: &Value) -> Option<String> {
-    let list = items(value)?;
+    let list = value.items()?;
     let (jails, head) = match list.split_last() {
         Some((Value::Dict(jails), head)) => (jails.as_slice(), head),
         _ => (&[][..], list),
@@ -166,14 +166,14 @@ enum Node {
 }
 
 fn pairs(value: &Value) -> Option<Vec<(String, Node)>> {
-    pairs_of(items(value)?)
+    pairs_of(value.items()?)
 }
 
 fn pairs_of(list: &[Value]) -> Option<Vec<(String, Node)>> {
     let pair = |item: &Value| {
-        let [key, value] = items(item)? else { return None };
+        let [key, value] = item.items()? else { return None };
         let key = key.as_str()?.to_owned();
-        let inner = items(value).filter(|list| {
+        let inner = value.items().filter(|list| {
             list.iter().any(|i| matches!(i, Value::Tuple(_))) || key == "Filter" || key == "Actions"
         });
         Some(match inner.and_then(pairs_of) {
@@ -212,8 +212,8 @@ fn table(value: &Value, unicode: bool) -> Option<String> {
     }
     let mut rows = Vec::new();
     for (name, stats) in jails {
-        let [backend, filter, actions] = items(stats)? else { return None };
-        let ([fc, ft], [ac, at]) = (items(filter)?, items(actions)?) else { return None };
+        let [backend, filter, actions] = stats.items()? else { return None };
+        let ([fc, ft], [ac, at]) = (filter.items()?, actions.items()?) else { return None };
         rows.push([name, backend, fc, ft, ac, at].map(Value::to_text));
     }
     let mut widths = [8, 8, 3, 3, 3, 3];
@@ -293,15 +293,8 @@ fn list(title: &str, lines: Vec<String>, none: &str) -> String {
     out
 }
 
-fn items(value: &Value) -> Option<&[Value]> {
-    match value {
-        Value::List(items) | Value::Tuple(items) => Some(items),
-        _ => None,
-    }
-}
-
 fn texts(value: &Value) -> Option<Vec<String>> {
-    Some(items(value)?.iter().map(Value::to_text).collect())
+    Some(value.items()?.iter().map(Value::to_text).collect())
 }
 
 /// The texts with `separator` between; a text alone as it is.

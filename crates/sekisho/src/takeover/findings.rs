@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sekisho_config::jail::JailSummary;
 use sekisho_config::load::Loaded;
-use sekisho_core::command::{Origin, Words};
-use sekisho_core::value::Value;
+use sekisho_core::command::{Change, Command, Origin, Words};
+use sekisho_core::effect::ActionSpec;
 
 use super::{Finding, Verdict};
-use crate::tree;
+use crate::{check, tree};
 
 /// Programs of stock actions; only those are looked for that a command names.
 const PROGRAMS: &[&str] = &[
@@ -30,35 +30,13 @@ const PROGRAMS: &[&str] = &[
     "apf",
 ];
 
-/// One action of one jail, from the commands that would make it.
-#[derive(Debug, Default)]
-struct Action {
-    origin: Option<Origin>,
-    python: bool,
-    properties: BTreeMap<String, String>,
-}
-
-impl Action {
-    fn enforces(&self) -> bool {
-        let unban = |(k, v): (&String, &String)| {
-            k.split('?').next() == Some("actionunban") && !v.trim().is_empty()
-        };
-        self.properties.iter().any(unban)
-    }
-
-    /// Programs that it names and that are not installed.
-    fn missing(&self) -> Vec<&'static str> {
-        let names = |text: &str, program: &str| {
-            text.split(|c: char| !(c.is_alphanumeric() || "-_.".contains(c))).any(|w| w == program)
-        };
-        let called = |program: &&&str| self.properties.values().any(|text| names(text, program));
-        PROGRAMS.iter().filter(called).filter(|p| tree::program(p).is_none()).copied().collect()
-    }
-}
+/// The actions that a stream makes, by jail and name, and what they are made of.
+type Actions = BTreeMap<(String, String), ActionSpec>;
 
 /// All that can be said.
 pub fn of_configuration(loaded: &Loaded) -> Vec<Finding> {
-    let actions = actions(&loaded.stream);
+    let changes = changes(&loaded.stream);
+    let actions = actions(&changes);
     let mut found = Vec::new();
     for jail in &loaded.jails {
         found.push(guards(jail));
@@ -75,7 +53,12 @@ pub fn of_configuration(loaded: &Loaded) -> Vec<Finding> {
         Finding::new(verdict, n.text.clone()).at(n.origin.as_ref())
     }));
     found.extend(of_actions(&actions));
-    found.extend(of_patterns(&loaded.stream));
+    found.extend(
+        check::python_faults(&loaded.stream)
+            .into_iter()
+            .map(|fault| Finding::new(Verdict::Broken, fault.text).at(fault.origin.as_ref())),
+    );
+    found.extend(of_patterns(&changes));
     if loaded.jails.is_empty() && loaded.broken.is_empty() {
         found.push(Finding::new(Verdict::Note, "no jail is switched on: nothing is guarded"));
     }
@@ -109,23 +92,52 @@ fn waits(jail: &JailSummary) -> Option<Finding> {
     Some(Finding::new(Verdict::Better, text))
 }
 
-fn of_actions(actions: &BTreeMap<(String, String), Action>) -> Vec<Finding> {
+/// The changes of jails that a stream makes; what cannot be read has broken its jail already.
+fn changes(stream: &[Words]) -> Vec<(String, Change, Option<&Origin>)> {
+    let each = stream.iter().filter_map(|words| match Command::parse(words) {
+        Ok(Command::Set { jail, change, .. }) => Some((jail, change, words.origin.as_ref())),
+        _ => None,
+    });
+    each.collect()
+}
+
+fn actions(changes: &[(String, Change, Option<&Origin>)]) -> Actions {
+    let mut out = Actions::new();
+    for (jail, change, _) in changes {
+        match change {
+            Change::AddAction { name, python } => {
+                let spec = out.entry((jail.clone(), name.clone())).or_default();
+                spec.python.clone_from(python);
+            }
+            Change::Action { name, properties } => {
+                let spec = out.entry((jail.clone(), name.clone())).or_default();
+                let texts = properties.iter().map(|(key, value)| (key.clone(), value.to_text()));
+                spec.properties.extend(texts);
+            }
+            _ => {}
+        }
+    }
+    out
+}
+
+/// Programs that an action names and that are not installed.
+fn missing_programs(spec: &ActionSpec) -> Vec<&'static str> {
+    let names = |text: &str, program: &str| {
+        text.split(|c: char| !(c.is_alphanumeric() || "-_.".contains(c))).any(|w| w == program)
+    };
+    let called = |program: &&&str| spec.properties.values().any(|text| names(text, program));
+    PROGRAMS.iter().filter(called).filter(|p| tree::program(p).is_none()).copied().collect()
+}
+
+fn of_actions(actions: &Actions) -> Vec<Finding> {
     let mut found = Vec::new();
     let mut missing: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     let mut notifying = BTreeSet::new();
-    for ((jail, name), action) in actions {
-        if action.python {
-            if tree::program("python3").is_none() {
-                let text =
-                    format!("jail {jail}: action {name} is written in Python: install python3");
-                found.push(Finding::new(Verdict::Broken, text).at(action.origin.as_ref()));
-            }
-            continue;
-        }
-        if !action.enforces() {
+    for ((jail, name), spec) in actions {
+        if !spec.enforces() {
             notifying.insert(name.clone());
         }
-        for program in action.missing() {
+        for program in missing_programs(spec) {
             missing.entry(program).or_default().insert(format!("{name} of {jail}"));
         }
     }
@@ -146,67 +158,22 @@ fn of_actions(actions: &BTreeMap<(String, String), Action>) -> Vec<Finding> {
     found
 }
 
-/// The actions that the stream makes, by jail and name.
-fn actions(stream: &[Words]) -> BTreeMap<(String, String), Action> {
-    let mut out: BTreeMap<(String, String), Action> = BTreeMap::new();
-    for words in stream {
-        let texts: Vec<&str> = words.words.iter().map(|w| w.as_str().unwrap_or("")).collect();
-        match (texts.as_slice(), words.words.last()) {
-            (["set", jail, "addaction", name, rest @ ..], _) => {
-                let action = out.entry(((*jail).to_owned(), (*name).to_owned())).or_default();
-                action.origin.clone_from(&words.origin);
-                action.python = !rest.is_empty();
-            }
-            (["multi-set", jail, "action", name, ..], Some(list)) => {
-                let action = out.entry(((*jail).to_owned(), (*name).to_owned())).or_default();
-                action.properties.extend(properties(list));
-            }
-            (["set", jail, "action", name, key, value], _) => {
-                let action = out.entry(((*jail).to_owned(), (*name).to_owned())).or_default();
-                action.properties.insert((*key).to_owned(), (*value).to_owned());
-            }
-            _ => {}
-        }
-    }
-    out
-}
-
-/// `[['actionban', '…'], …]`
-fn properties(list: &Value) -> Vec<(String, String)> {
-    let Value::List(rows) = list else { return Vec::new() };
-    let pair = |row: &Value| match row {
-        Value::List(pair) | Value::Tuple(pair) => match pair.as_slice() {
-            [key, value] => Some((key.to_text(), value.to_text())),
-            _ => None,
-        },
-        _ => None,
-    };
-    rows.iter().filter_map(pair).collect()
-}
-
 /// Patterns of filters as old as 0.9.
-fn of_patterns(stream: &[Words]) -> Vec<Finding> {
+fn of_patterns(changes: &[(String, Change, Option<&Origin>)]) -> Vec<Finding> {
     let mut jails = BTreeMap::new();
-    for words in stream {
-        let [first, jail, what, list] = words.words.as_slice() else { continue };
-        let adds = what.as_str() == Some("addfailregex");
-        if !adds || !matches!(first.as_str(), Some("set" | "multi-set")) {
-            continue;
-        }
-        let regexes = match list {
-            Value::List(regexes) => regexes.iter().filter_map(Value::as_str).collect(),
-            one => one.as_str().into_iter().collect::<Vec<_>>(),
-        };
-        if regexes.iter().any(|regex| regex.contains("(?P<host>")) {
-            jails.insert(jail.to_text(), words.origin.clone());
+    for (jail, change, origin) in changes {
+        if let Change::AddFailRegex(regexes) = change
+            && regexes.iter().any(|regex| regex.contains("(?P<host>"))
+        {
+            jails.insert(jail, *origin);
         }
     }
-    let say = |(jail, origin): (String, Option<Origin>)| {
+    let say = |(jail, origin): (&String, Option<&Origin>)| {
         let text = format!(
             "jail {jail}: its filter names the attacker `(?P<host>…)`, which fail2ban has refused \
              since 0.10"
         );
-        Finding::new(Verdict::Better, text).at(origin.as_ref())
+        Finding::new(Verdict::Better, text).at(origin)
     };
     jails.into_iter().map(say).collect()
 }

@@ -46,17 +46,8 @@ fn ask(socket: &Path) -> Result<(String, BTreeSet<String>), LinkError> {
 
 /// `[('Number of jail', 2), ('Jail list', 'a, b')]`
 fn jail_names(status: &Value) -> BTreeSet<String> {
-    let rows = match status {
-        Value::List(rows) => rows.as_slice(),
-        _ => &[],
-    };
-    let list = rows.iter().find_map(|row| match row {
-        Value::Tuple(pair) | Value::List(pair) => match pair.as_slice() {
-            [name, list] if name.as_str() == Some("Jail list") => list.as_str(),
-            _ => None,
-        },
-        _ => None,
-    });
+    let rows = status.items().unwrap_or_default().iter().filter_map(Value::row);
+    let list = rows.filter(|(name, _)| *name == "Jail list").find_map(|(_, list)| list.as_str());
     list.unwrap_or_default().split(", ").filter(|n| !n.is_empty()).map(str::to_owned).collect()
 }
 
