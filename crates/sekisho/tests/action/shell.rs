@@ -113,9 +113,17 @@ fn a_time_limit_ends_the_whole_group() {
     let pids = std::fs::read_to_string(pids).unwrap();
     assert_eq!(pids.lines().count(), 2);
     for pid in pids.lines() {
-        // Killed: gone, or a zombie that whoever inherited it has not reaped yet.
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
+        // Killed: gone, or a zombie that whoever inherited it has not reaped yet. A process dies when
+        // it is next given the processor, which it may wait for.
+        let stat = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let dead = |stat: &str| stat.is_empty() || stat.contains(") Z ");
+        for _ in 0..100 {
+            if dead(&stat()) {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        assert!(dead(&stat()), "{}", stat());
     }
 }
 
