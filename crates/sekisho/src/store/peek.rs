@@ -5,6 +5,7 @@
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use sekisho_core::time::Timestamp;
 
+use super::queries::CURSOR;
 use super::rows;
 
 /// What it holds.
@@ -44,7 +45,7 @@ pub fn look(path: &str, now: Timestamp) -> Result<Peek, rusqlite::Error> {
         })?
         .collect::<Result<_, _>>()?;
     // A place that was ours has a second row, which says more of the file.
-    let logs = "SELECT COUNT(*) FROM logs WHERE path NOT LIKE '%-cursor'";
-    let logs = db.query_row(logs, [], |row| Ok(rows::int(row.get_ref(0)?)))?;
+    let logs = format!("SELECT COUNT(*) FROM logs WHERE path NOT LIKE '%{CURSOR}'");
+    let logs = db.query_row(&logs, [], |row| Ok(rows::int(row.get_ref(0)?)))?;
     Ok(Peek { version, bans, logs: usize::try_from(logs).unwrap_or(0) })
 }

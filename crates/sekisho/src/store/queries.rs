@@ -20,8 +20,11 @@ const ROWS_MAX: i64 = 1_000_000;
 /// fail2ban later. Files get a path that no file can have.
 fn cursor_path(path: &str) -> String {
     let separator = if path.starts_with('/') { "/" } else { "" };
-    format!("{path}{separator}-cursor")
+    format!("{path}{separator}{CURSOR}")
 }
+
+/// How such a path ends.
+pub(super) const CURSOR: &str = "-cursor";
 
 /// Numbers an administrator can set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
