@@ -249,6 +249,12 @@ impl Template {
         self.fast.map_or(Answer::Unsure, |fast| fast.search(line, from, to, &self.years))
     }
 
+    /// Whether the hand-written parser and the look at what the line holds give the answer of the
+    /// regular expression, as they must. For tests.
+    pub fn shortcuts_agree(&self, text: &str) -> bool {
+        self.search(&Line::new(text)) == self.search_slowly(text, 0, text.len())
+    }
+
     /// As [`Template::search_part`], always by the regular expression.
     pub(super) fn search_slowly(&self, line: &str, from: usize, to: usize) -> Option<Found> {
         if from > to {

@@ -19,13 +19,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Something on its way to be counted or banned.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Case {
     pub jail: JailKey,
     pub what: What,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum What {
     /// Found by a filter.
     Failure(Failure),

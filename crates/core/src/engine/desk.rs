@@ -35,7 +35,7 @@ pub(super) mod logger {
 pub(super) const MAX_PARKED: usize = 10_000;
 
 /// A job under way.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct JobInfo {
     pub jail: JailKey,
     pub action: ActionId,
@@ -44,7 +44,7 @@ pub(super) struct JobInfo {
 }
 
 /// What a job was for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum JobKind {
     Start,
     Stop,
@@ -83,7 +83,7 @@ pub(super) enum Sure {
 }
 
 /// A question under way, and what to do with the answer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Asked {
     Ignore(Question),
     Command(Box<Case>),
@@ -108,7 +108,7 @@ pub(super) enum Teller {
     Stream(WaitId),
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Wait {
     teller: Teller,
     left: usize,
@@ -127,6 +127,7 @@ pub(super) enum Reply {
     Exit,
 }
 
+#[derive(Clone)]
 pub(super) struct Desk {
     pub now: Now,
     pub out: Vec<Effect>,

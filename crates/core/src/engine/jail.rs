@@ -58,7 +58,7 @@ pub(super) enum Life {
 }
 
 /// One action of a jail.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Action {
     pub id: ActionId,
     pub spec: Arc<ActionSpec>,
@@ -219,7 +219,7 @@ impl Judged {
 }
 
 /// What was unbanned while the stored bans were on their way.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Restoring {
     pub all: bool,
     pub ids: Vec<Id>,
@@ -237,6 +237,7 @@ impl Restoring {
 }
 
 /// One jail.
+#[derive(Clone)]
 pub(super) struct Jail {
     pub key: JailKey,
     pub name: Arc<str>,

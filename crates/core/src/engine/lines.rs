@@ -20,7 +20,7 @@ use crate::time::{Timestamp, Zone};
 use crate::value::Value;
 
 /// What a jail remembers between lines.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct LineState {
     filter: Option<Filter>,
     /// Grows with every change of the filter.
@@ -28,7 +28,7 @@ pub(super) struct LineState {
 }
 
 /// The search for lines worth judging, prepared for the filters of one source.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Prepared {
     made_for: Vec<(JailKey, u64)>,
     scanner: Scanner,

@@ -95,7 +95,8 @@ impl Deadline {
 /// Which jail: names may be used again while an earlier jail of that name is still stopping.
 pub(crate) type JailKey = u32;
 
-/// All jails and what they share.
+/// All jails and what they share. A clone is a world of its own that begins here.
+#[derive(Clone)]
 pub struct Engine {
     desk: Desk,
     jails: BTreeMap<JailKey, Jail>,

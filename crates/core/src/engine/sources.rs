@@ -27,6 +27,7 @@ const PROGRESS_EVERY: Span = Span::from_secs(10);
 const JOURNAL: &str = "systemd-journal";
 
 /// One log that is read.
+#[derive(Clone)]
 pub(super) struct Source {
     pub kind: SourceKind,
     pub readers: Vec<SourceReader>,
@@ -65,7 +66,7 @@ impl CatchingUp {
 }
 
 /// A jail that reads a source.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct SourceReader {
     pub jail: JailKey,
     /// Where this jail's reading ended last time: earlier lines are not for it.

@@ -19,14 +19,14 @@ use crate::regex::LiteralSet;
 use super::Filter;
 
 /// Finds the lines worth looking at.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Scanner {
     search: Search,
     /// Per filter: it gets every line.
     every: Vec<bool>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Search {
     /// No filter has literals.
     Nothing,

@@ -31,15 +31,15 @@ const STEP_LIMIT: usize = 1_000_000;
 /// Bytes one automaton of the engine below may take.
 const SIZE_LIMIT: usize = 64 << 20;
 
-/// A compiled pattern.
+/// A compiled pattern. Cheap to clone; clones share the programs and what they learn while they run.
 ///
 /// It is `Send` but not `Sync`: it builds its Unicode half on first use, and every filter belongs to
 /// one thread.
 #[derive(Clone)]
 pub struct Regex {
     pattern: Arc<Pattern>,
-    ascii: Program,
-    unicode: OnceCell<Option<Program>>,
+    ascii: Arc<Program>,
+    unicode: OnceCell<Option<Arc<Program>>>,
     /// `\B` means something of its own in an empty text, which only the Unicode program knows.
     not_boundary: bool,
 }
@@ -101,7 +101,7 @@ impl Regex {
         pattern.root = simplify::simplify(&pattern.root);
         let not_boundary =
             pattern.root.any(&mut |n| matches!(n, Node::Assert(Assertion::NotWordBoundary { .. })));
-        let ascii = Program::new(&pattern, Alphabet::Ascii)?;
+        let ascii = Arc::new(Program::new(&pattern, Alphabet::Ascii)?);
         Ok(Regex { pattern: Arc::new(pattern), ascii, unicode: OnceCell::new(), not_boundary })
     }
 
@@ -111,10 +111,13 @@ impl Regex {
         if text.is_ascii() && !(text.is_empty() && self.not_boundary) {
             return self.ascii.search(text, start);
         }
-        let unicode =
-            self.unicode.get_or_init(|| Program::new(&self.pattern, Alphabet::Unicode).ok());
         // Building it can only fail for its size. Then the line is one that we cannot judge.
-        unicode.as_ref().ok_or(MatchError)?.search(text, start)
+        self.unicode().ok_or(MatchError)?.search(text, start)
+    }
+
+    fn unicode(&self) -> Option<&Program> {
+        let build = || Program::new(&self.pattern, Alphabet::Unicode).ok().map(Arc::new);
+        self.unicode.get_or_init(build).as_deref()
     }
 
     /// Whether there is a match anywhere; cheaper than finding its groups.
@@ -123,6 +126,17 @@ impl Regex {
             return self.ascii.engine.is_match(text).map_err(|_| MatchError);
         }
         Ok(self.search(text, 0)?.is_some())
+    }
+
+    /// Whether the programs for ASCII and for any text find the same in an ASCII text, as they must;
+    /// a search that was given up tells nothing. For tests.
+    pub fn programs_agree(&self, text: &str, start: usize) -> bool {
+        let unicode = self.unicode().filter(|_| text.is_ascii() && !text.is_empty());
+        let Some(unicode) = unicode else { return true };
+        match (self.ascii.search(text, start), unicode.search(text, start)) {
+            (Ok(one), Ok(other)) => one == other,
+            (Err(_), _) | (_, Err(_)) => true,
+        }
     }
 
     /// Names of the groups, by group number (0 is the whole match and has none).
