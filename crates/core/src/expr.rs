@@ -6,6 +6,7 @@
 //! an integer that leaves 64 bits becomes a float.
 
 mod eval;
+mod functions;
 mod syntax;
 
 use std::fmt;
@@ -49,6 +50,26 @@ impl Number {
             Number::Int(n) => n != 0,
             Number::Float(x) => x != 0.0,
         }
+    }
+    /// Python's `a * b`.
+    pub fn times(self, other: Number) -> Number {
+        eval::multiply(self, other)
+    }
+    /// Python's `a + b`.
+    pub fn plus(self, other: Number) -> Number {
+        eval::add(self, other)
+    }
+    /// Python's `max(a, b)`: the first, unless the second is greater.
+    pub fn or_greater(self, other: Number) -> Number {
+        if eval::compare(Compare::Gt, other, self) { other } else { self }
+    }
+    /// Python's `min(a, b)`: the first, unless the second is less.
+    pub fn or_less(self, other: Number) -> Number {
+        if eval::compare(Compare::Lt, other, self) { other } else { self }
+    }
+    /// Python's `a == b`.
+    pub fn equals(self, other: Number) -> bool {
+        eval::compare(Compare::Eq, self, other)
     }
     fn from_bool(b: bool) -> Number {
         Number::Int(i64::from(b))
@@ -215,8 +236,33 @@ mod tests {
             ("~5", "-6"),
             ("0x1f + 0b11 + 0o7", "41"),
             ("1_000", "1000"),
+            ("0x_1f", "31"),
+            ("1e1_0", "10000000000.0"),
+            ("1if 0else 2", "2"),
+            ("0or.5", "! invalid syntax"),
+            ("2or.5", "2"),
+            ("ban . Count", "3"),
+            ("ban.", "! invalid syntax"),
+            ("ban.or", "! invalid syntax"),
+            ("ban.5", "! invalid syntax"),
+            ("77848476217240.625", "77848476217240.62"),
+            ("2.0**-44", "5.684341886080802e-14"),
+            ("1._5", "! invalid syntax"),
+            ("1_e5", "! invalid syntax"),
+            ("1__0", "! invalid syntax"),
             (".5 + 1. + 1e3", "1001.5"),
             ("max(1, 2.5, 2)", "2.5"),
+            ("max(5)", "! max() takes another number of arguments"),
+            ("11 // 0.01", "1099.0"),
+            ("-1 % 0.5", "0.0"),
+            ("1 % -0.5", "-0.0"),
+            ("math.inf ** 0.5", "inf"),
+            ("math.log1p(-1)", "! math domain error"),
+            ("math.pow(0, -1)", "! math domain error"),
+            ("round(15, -1)", "20"),
+            ("round(25.0, -1)", "20.0"),
+            ("round(25.5, -1)", "30.0"),
+            ("round(-250, -2)", "-200"),
             ("min(3, 1,)", "1"),
             ("int(-1.5)", "-1"),
             ("round(2.5)", "2"),

@@ -154,7 +154,8 @@ fn is_unprintable(c: char) -> bool {
         | 0xfffe | 0xffff | 0xe0000..=0x10_ffff)
 }
 
-/// Python's `repr` of a float: shortest digits that round-trip, exponent from 1e16 and below 1e-4.
+/// Python's `repr` of a float: the shortest digits that round-trip (of two that are equally near, the
+/// even ones), exponent from 1e16 and below 1e-4.
 pub fn repr_float(x: f64) -> String {
     if x.is_nan() {
         return "nan".into();
@@ -165,6 +166,8 @@ pub fn repr_float(x: f64) -> String {
     let magnitude = x.abs();
     if x != 0.0 && !(1e-4..1e16).contains(&magnitude) {
         let text = format!("{x:e}");
+        let digits = text.bytes().take_while(|b| *b != b'e').filter(u8::is_ascii_digit).count();
+        let text = even(x, text, format!("{x:.0$e}", digits.saturating_sub(1)));
         return match text.split_once('e') {
             Some((mantissa, exp)) => match exp.strip_prefix('-') {
                 Some(digits) => format!("{mantissa}e-{digits:0>2}"),
@@ -174,7 +177,18 @@ pub fn repr_float(x: f64) -> String {
         };
     }
     let text = format!("{x}");
-    if text.contains('.') { text } else { text + ".0" }
+    match text.split_once('.') {
+        None => text + ".0",
+        Some((_, digits)) => {
+            let rounded = format!("{x:.0$}", digits.len());
+            even(x, text, rounded)
+        }
+    }
+}
+
+/// As many digits, rounded from the exact value: ties go to the even digit there.
+fn even(x: f64, shortest: String, rounded: String) -> String {
+    if rounded.parse() == Ok(x) { rounded } else { shortest }
 }
 
 impl From<&str> for Value {

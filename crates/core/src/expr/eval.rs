@@ -1,5 +1,6 @@
 //! Tree to number, with Python's arithmetic; integers that leave 64 bits become floats.
 
+use super::functions::{self, power, result};
 use super::{Binary, Compare, ExprError, Node, Number, Unary};
 
 pub(super) fn eval(
@@ -12,8 +13,14 @@ pub(super) fn eval(
             .or_else(|| constant(name))
             .ok_or_else(|| ExprError::UnknownName(name.clone())),
         Node::Call(name, args) => {
+            if let ([], Some(value)) = (args.as_slice(), lookup(&format!("{name}()"))) {
+                return Ok(value);
+            }
+            if !functions::exists(name) {
+                return Err(ExprError::UnknownName(name.clone()));
+            }
             let args = args.iter().map(|a| eval(a, lookup)).collect::<Result<Vec<_>, _>>()?;
-            call(name, &args, lookup)
+            functions::call(name, &args)
         }
         Node::Unary(op, operand) => unary(*op, eval(operand, lookup)?),
         Node::Binary(op, a, b) => binary(*op, eval(a, lookup)?, eval(b, lookup)?),
@@ -52,12 +59,13 @@ fn constant(name: &str) -> Option<Number> {
         "math.e" => std::f64::consts::E,
         "math.tau" => std::f64::consts::TAU,
         "math.inf" => f64::INFINITY,
+        "math.nan" => f64::NAN,
         _ => return None,
     };
     Some(Number::Float(x))
 }
 
-fn compare(op: Compare, a: Number, b: Number) -> bool {
+pub(super) fn compare(op: Compare, a: Number, b: Number) -> bool {
     let order = match (a, b) {
         (Number::Int(a), Number::Int(b)) => Some(a.cmp(&b)),
         _ => a.as_f64().partial_cmp(&b.as_f64()),
@@ -85,17 +93,52 @@ fn unary(op: Unary, n: Number) -> Result<Number, ExprError> {
     })
 }
 
+/// The exact integer, or the float where it leaves 64 bits.
+fn or_float(exact: Option<i64>, x: f64) -> Number {
+    exact.map_or(Number::Float(x), Number::Int)
+}
+
+pub(super) fn add(a: Number, b: Number) -> Number {
+    let sum = a.as_f64() + b.as_f64();
+    match (a, b) {
+        (Number::Int(a), Number::Int(b)) => or_float(a.checked_add(b), sum),
+        _ => Number::Float(sum),
+    }
+}
+
+pub(super) fn multiply(a: Number, b: Number) -> Number {
+    let product = a.as_f64() * b.as_f64();
+    match (a, b) {
+        (Number::Int(a), Number::Int(b)) => or_float(a.checked_mul(b), product),
+        _ => Number::Float(product),
+    }
+}
+
+/// Python's `x // y` and `x % y` of floats: the remainder is exact and has the sign of `y`, the
+/// quotient is what is left without it (so `11 // 0.01` is 1099).
+fn divide(x: f64, y: f64) -> (f64, f64) {
+    let rem = x % y;
+    let quotient = (x - rem) / y;
+    let (quotient, rem) = match rem != 0.0 && (rem < 0.0) != (y < 0.0) {
+        true => (quotient - 1.0, rem + y),
+        false if rem == 0.0 => (quotient, 0.0_f64.copysign(y)),
+        false => (quotient, rem),
+    };
+    if quotient == 0.0 {
+        return (0.0_f64.copysign(x / y), rem);
+    }
+    let floor = quotient.floor();
+    (if quotient - floor > 0.5 { floor + 1.0 } else { floor }, rem)
+}
+
 fn binary(op: Binary, a: Number, b: Number) -> Result<Number, ExprError> {
     use Number::{Float, Int};
-    let or_float = |exact: Option<i64>, x: f64| exact.map_or(Float(x), Int);
     let (x, y) = (a.as_f64(), b.as_f64());
     Ok(match (op, a, b) {
-        (Binary::Add, Int(a), Int(b)) => or_float(a.checked_add(b), x + y),
-        (Binary::Add, ..) => Float(x + y),
+        (Binary::Add, ..) => add(a, b),
         (Binary::Sub, Int(a), Int(b)) => or_float(a.checked_sub(b), x - y),
         (Binary::Sub, ..) => Float(x - y),
-        (Binary::Mul, Int(a), Int(b)) => or_float(a.checked_mul(b), x * y),
-        (Binary::Mul, ..) => Float(x * y),
+        (Binary::Mul, ..) => multiply(a, b),
         (Binary::Div | Binary::FloorDiv | Binary::Mod, ..) if y == 0.0 => {
             return Err(ExprError::ZeroDivision);
         }
@@ -105,17 +148,14 @@ fn binary(op: Binary, a: Number, b: Number) -> Result<Number, ExprError> {
                 let inexact = a.checked_rem(b).unwrap_or(0) != 0;
                 if inexact && (a < 0) != (b < 0) { q - 1 } else { q }
             });
-            or_float(floor, (x / y).floor())
+            or_float(floor, divide(x, y).0)
         }
-        (Binary::FloorDiv, ..) => Float((x / y).floor()),
+        (Binary::FloorDiv, ..) => Float(divide(x, y).0),
         (Binary::Mod, Int(a), Int(b)) => {
             let rem = a.checked_rem(b).unwrap_or(0);
             Int(if rem != 0 && (rem < 0) != (b < 0) { rem + b } else { rem })
         }
-        (Binary::Mod, ..) => {
-            let rem = x % y;
-            Float(if rem != 0.0 && (rem < 0.0) != (y < 0.0) { rem + y } else { rem })
-        }
+        (Binary::Mod, ..) => Float(divide(x, y).1),
         (Binary::Pow, ..) => return power(a, b),
         (Binary::Shl | Binary::Shr, Int(_), Int(b)) if b < 0 => {
             return Err(ExprError::NegativeShift);
@@ -127,7 +167,7 @@ fn binary(op: Binary, a: Number, b: Number) -> Result<Number, ExprError> {
             match shifted {
                 Some(s) => Int(s),
                 None if a == 0 => Int(0),
-                None => finite(x * (b.min(4096) as f64).exp2())?,
+                None => result(x * (b.min(4096) as f64).exp2(), &[x])?,
             }
         }
         (Binary::Shr, Int(a), Int(b)) => Int(a >> b.min(63)),
@@ -140,106 +180,4 @@ fn binary(op: Binary, a: Number, b: Number) -> Result<Number, ExprError> {
         (Binary::BitOr, ..) => return Err(ExprError::NeedsInt("|")),
         (Binary::BitXor, ..) => return Err(ExprError::NeedsInt("^")),
     })
-}
-
-fn power(a: Number, b: Number) -> Result<Number, ExprError> {
-    if let (Number::Int(base), Number::Int(exp)) = (a, b)
-        && let Ok(exp) = u32::try_from(exp)
-        && let Some(exact) = base.checked_pow(exp)
-    {
-        return Ok(Number::Int(exact));
-    }
-    let (x, y) = (a.as_f64(), b.as_f64());
-    if x == 0.0 && y < 0.0 {
-        return Err(ExprError::ZeroDivision);
-    }
-    finite(x.powf(y))
-}
-
-/// Python refuses what left the range of floats in functions and powers.
-fn finite(x: f64) -> Result<Number, ExprError> {
-    if x.is_nan() {
-        Err(ExprError::Domain)
-    } else if x.is_infinite() {
-        Err(ExprError::Overflow)
-    } else {
-        Ok(Number::Float(x))
-    }
-}
-
-fn call(
-    name: &str,
-    args: &[Number],
-    lookup: &dyn Fn(&str) -> Option<Number>,
-) -> Result<Number, ExprError> {
-    use Number::{Float, Int};
-    let wrong = || ExprError::Arguments(name.to_owned());
-    match (name, args) {
-        ("max" | "min", args) => {
-            let op = if name == "max" { Compare::Gt } else { Compare::Lt };
-            let best = |a: Number, b: Number| if compare(op, b, a) { b } else { a };
-            args.iter().copied().reduce(best).ok_or_else(wrong)
-        }
-        ("int" | "math.trunc", [Float(x)]) => to_int(x.trunc()),
-        ("math.floor", [Float(x)]) => to_int(x.floor()),
-        ("math.ceil", [Float(x)]) => to_int(x.ceil()),
-        ("round", [Float(x)]) => to_int(x.round_ties_even()),
-        ("int" | "math.trunc" | "math.floor" | "math.ceil" | "round", [Int(n)]) => Ok(Int(*n)),
-        ("round", [n, Int(digits)]) => Ok(round_to(*n, *digits)),
-        ("float", [n]) => Ok(Float(n.as_f64())),
-        ("bool", [n]) => Ok(Number::from_bool(n.is_true())),
-        ("abs", [Int(n)]) => Ok(n.checked_abs().map_or(Float((*n as f64).abs()), Int)),
-        ("abs" | "math.fabs", [n]) => Ok(Float(n.as_f64().abs())),
-        ("pow", [a, b]) => power(*a, *b),
-        ("math.pow", [a, b]) => power(Float(a.as_f64()), Float(b.as_f64())),
-        ("math.log", [n]) => finite(positive(*n)?.ln()),
-        ("math.log", [n, base]) => finite(positive(*n)?.ln() / positive(*base)?.ln()),
-        ("math.log2", [n]) => finite(positive(*n)?.log2()),
-        ("math.log10", [n]) => finite(positive(*n)?.log10()),
-        ("math.log1p", [n]) => finite(n.as_f64().ln_1p()),
-        ("math.sqrt", [n]) => finite(n.as_f64().sqrt()),
-        ("math.exp", [n]) => finite(n.as_f64().exp()),
-        ("math.expm1", [n]) => finite(n.as_f64().exp_m1()),
-        ("math.sin", [n]) => finite(n.as_f64().sin()),
-        ("math.cos", [n]) => finite(n.as_f64().cos()),
-        ("math.tan", [n]) => finite(n.as_f64().tan()),
-        ("math.atan", [n]) => finite(n.as_f64().atan()),
-        ("math.tanh", [n]) => finite(n.as_f64().tanh()),
-        (name, []) => {
-            lookup(&format!("{name}()")).ok_or_else(|| ExprError::UnknownName(name.to_owned()))
-        }
-        ("int" | "float" | "bool" | "abs" | "round" | "pow", _) => Err(wrong()),
-        (name, _) if name.starts_with("math.") => Err(wrong()),
-        _ => Err(ExprError::UnknownName(name.to_owned())),
-    }
-}
-
-fn positive(n: Number) -> Result<f64, ExprError> {
-    let x = n.as_f64();
-    if x > 0.0 { Ok(x) } else { Err(ExprError::Domain) }
-}
-
-fn to_int(x: f64) -> Result<Number, ExprError> {
-    let Number::Float(x) = finite(x)? else { return Err(ExprError::Overflow) };
-    // Beyond 64 bits it stays a float, as every other integer that leaves them.
-    Ok(if x.abs() < 9.2e18 { Number::Int(x as i64) } else { Number::Float(x) })
-}
-
-fn round_to(n: Number, digits: i64) -> Number {
-    let Ok(digits @ -300..=300) = i32::try_from(digits) else { return n };
-    match n {
-        Number::Int(_) if digits >= 0 => n,
-        Number::Int(i) => {
-            let scale = 10f64.powi(-digits);
-            Number::Int(((i as f64 / scale).round_ties_even() * scale) as i64)
-        }
-        Number::Float(x) if digits >= 0 => {
-            let digits = usize::try_from(digits).unwrap_or(0);
-            Number::Float(format!("{x:.digits$}").parse().unwrap_or(x))
-        }
-        Number::Float(x) => {
-            let scale = 10f64.powi(-digits);
-            Number::Float((x / scale).round_ties_even() * scale)
-        }
-    }
 }

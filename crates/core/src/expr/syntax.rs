@@ -23,12 +23,39 @@ const OPERATORS: &[&str] = &[
     ",", "&", "|", "^", "~",
 ];
 
+/// A name with its attributes (`ban.Count`), and the text behind it.
+fn dotted(text: &str) -> Result<(String, &str), ExprError> {
+    let mut name = String::new();
+    let mut rest = text;
+    loop {
+        let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());
+        let (part, after) = rest.split_at(end);
+        name.push_str(part);
+        let keyword = KEYWORDS.contains(&part);
+        let attribute = after.trim_start_matches([' ', '\t']).strip_prefix('.');
+        let attribute = attribute.map(|text| text.trim_start_matches([' ', '\t']));
+        let attribute = attribute.filter(|text| !text.starts_with(|c: char| c.is_ascii_digit()));
+        match attribute {
+            // Nothing after the dot, or a keyword on either side of it.
+            Some(text) if keyword || !text.starts_with(|c: char| c.is_alphabetic() || c == '_') => {
+                return Err(ExprError::Syntax);
+            }
+            Some(text) => {
+                name.push('.');
+                rest = text;
+            }
+            None if keyword && name != part => return Err(ExprError::Syntax),
+            None => return Ok((name, after)),
+        }
+    }
+}
+
 fn tokenize(text: &str) -> Result<Vec<Token>, ExprError> {
     let mut tokens = Vec::new();
     let mut rest = text;
     let mut open = 0_u32;
     loop {
-        let blanks = rest.len() - rest.trim_start_matches([' ', '\t', '\u{c}', '\n', '\r']).len();
+        let blanks = rest.len() - rest.trim_start_matches(BLANKS).len();
         let (before, after) = rest.split_at(blanks);
         rest = after;
         let Some(first) = rest.chars().next() else { break };
@@ -52,14 +79,8 @@ fn tokenize(text: &str) -> Result<Vec<Token>, ExprError> {
             tokens.push(Token::Number(number));
             rest = after;
         } else if first.is_alphabetic() || first == '_' {
-            let end = rest
-                .find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '.'))
-                .unwrap_or(rest.len());
-            let (name, after) = rest.split_at(end);
-            if name.ends_with('.') || name.contains("..") {
-                return Err(ExprError::Syntax);
-            }
-            tokens.push(Token::Name(name.to_owned()));
+            let (name, after) = dotted(rest)?;
+            tokens.push(Token::Name(name));
             rest = after;
         } else {
             let op = OPERATORS.iter().find(|op| rest.starts_with(**op)).ok_or(ExprError::Syntax)?;
@@ -75,45 +96,55 @@ fn tokenize(text: &str) -> Result<Vec<Token>, ExprError> {
     Ok(tokens)
 }
 
+const BLANKS: [char; 5] = [' ', '\t', '\u{c}', '\n', '\r'];
+
+/// Words that Python takes for words even right behind a number (`1if 2else 3`).
+const KEYWORDS: [&str; 5] = ["and", "else", "if", "not", "or"];
+
+/// Where the run of digits that begins at `from` ends: single underscores may be between them.
+fn digits(bytes: &[u8], from: usize, is_digit: fn(&u8) -> bool) -> usize {
+    let digit = |at: usize| bytes.get(at).is_some_and(is_digit);
+    let mut end = from;
+    while digit(end) || (end > from && bytes.get(end) == Some(&b'_') && digit(end + 1)) {
+        end += 1;
+    }
+    end
+}
+
 /// A number literal and the text behind it.
 fn number(text: &str) -> Result<(Number, &str), ExprError> {
     let bytes = text.as_bytes();
     let at = |i: usize| bytes.get(i).copied().unwrap_or(0);
-    let radix = match (at(0), at(1).to_ascii_lowercase()) {
-        (b'0', b'x') => 16,
-        (b'0', b'o') => 8,
-        (b'0', b'b') => 2,
-        _ => 10,
+    let (radix, is_digit): (u32, fn(&u8) -> bool) = match (at(0), at(1).to_ascii_lowercase()) {
+        (b'0', b'x') => (16, u8::is_ascii_hexdigit),
+        (b'0', b'o') => (8, u8::is_ascii_digit),
+        (b'0', b'b') => (2, u8::is_ascii_digit),
+        _ => (10, u8::is_ascii_digit),
     };
-    let mut end = if radix == 10 { 0 } else { 2 };
+    let begin = match radix {
+        10 => 0,
+        // `0x_1f` is a number, too.
+        _ if at(2) == b'_' => 3,
+        _ => 2,
+    };
+    let mut end = digits(bytes, begin, is_digit);
     let mut float = false;
-    let is_digit = |c: u8| if radix == 16 { c.is_ascii_hexdigit() } else { c.is_ascii_digit() };
-    loop {
-        let c = at(end);
-        // Behind the prefix of a radix, an underscore may come first.
-        let inside =
-            (radix != 10 && end == 2) || end.checked_sub(1).is_some_and(|i| is_digit(at(i)));
-        if is_digit(c) || (c == b'_' && inside && is_digit(at(end + 1))) {
-            end += 1;
-        } else if radix == 10 && c == b'.' && !float {
-            float = true;
-            end += 1;
-        } else {
-            break;
-        }
+    if radix == 10 && at(end) == b'.' {
+        float = true;
+        end = digits(bytes, end + 1, is_digit);
     }
     if radix == 10 && at(end).eq_ignore_ascii_case(&b'e') {
         let sign = usize::from(matches!(at(end + 1), b'+' | b'-'));
         if at(end + 1 + sign).is_ascii_digit() {
             float = true;
-            end += 1 + sign;
-            while at(end).is_ascii_digit() {
-                end += 1;
-            }
+            end = digits(bytes, end + 1 + sign, is_digit);
         }
     }
-    // A letter glued to a number is "invalid decimal literal".
-    if at(end).is_ascii_alphanumeric() || at(end) == b'_' || at(end) >= 0x80 {
+    // Another letter glued to a number is "invalid decimal literal".
+    let glued = at(end).is_ascii_alphanumeric() || at(end) == b'_' || at(end) >= 0x80;
+    if glued
+        && !KEYWORDS.iter().any(|word| bytes.get(end..).unwrap_or(b"").starts_with(word.as_bytes()))
+    {
         return Err(ExprError::Syntax);
     }
     let literal: String =
