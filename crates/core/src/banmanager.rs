@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::id::Id;
 use crate::ticket::{BanTime, Ticket};
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 
 /// One ban.
 #[derive(Clone, Debug)]
@@ -78,9 +78,13 @@ impl<S: Default> BanManager<S> {
                 (_, None) => false,
             };
             if later {
-                let time = match end {
-                    None => BanTime::Permanent,
-                    Some(end) => BanTime::For(end.since(since)),
+                // Counted from the first ticket on; a ticket from before it takes nothing away.
+                let time = match ticket.ban_time {
+                    BanTime::Permanent => BanTime::Permanent,
+                    BanTime::For(span) => {
+                        let passed = ticket.time.since(since).max(Span(0));
+                        BanTime::For(Span(span.0.saturating_add(passed.0)))
+                    }
                 };
                 self.set_time(&ticket.id, time);
             }
@@ -209,7 +213,6 @@ impl<S> BanManager<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::Span;
     use proptest::prelude::*;
 
     fn ticket(n: u8, time: i64, ban_time: i64) -> Ticket {
@@ -272,7 +275,7 @@ mod tests {
                             let since = Timestamp::from_secs(old.1);
                             let prolonged = end(time, ban) > end(old.1, old.2);
                             if prolonged {
-                                old.2 = if ban < 0 { -1 } else { end(time, ban) - old.1 };
+                                old.2 = if ban < 0 { -1 } else { ban + (time - old.1).max(0) };
                                 old.3 = true;
                             }
                             Added::Already { since, prolonged }
@@ -347,7 +350,10 @@ mod tests {
         assert_eq!(again, Added::Already { since: now, prolonged: true });
         let ban = bans.get(&Id::Raw("id1".into())).unwrap();
         assert_eq!(ban.ticket.ban_time, BanTime::For(Span::from_secs(90)));
-        assert_eq!(ban.ticket.ban_count, 1);
-        assert_eq!(bans.total(), 1);
+        assert_eq!((ban.ticket.ban_count, bans.total()), (1, 1));
+        // A ticket from before the first does not shorten what it adds.
+        bans.add(ticket(1, 90, 200), true, Timestamp::from_secs(130));
+        let ban = bans.get(&Id::Raw("id1".into())).unwrap();
+        assert_eq!(ban.ticket.ban_time, BanTime::For(Span::from_secs(200)));
     }
 }

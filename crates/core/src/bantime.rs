@@ -4,7 +4,7 @@
 //! part is an argument. A formula that fails leaves the base time: a ban is never lost to it.
 
 use crate::command::{CommandError, ErrorClass, Seconds, seconds, truth};
-use crate::expr::{Expr, Number};
+use crate::expr::{Expr, ExprError, Number, eval_constant};
 use crate::ticket::BanTime;
 use crate::time::Span;
 use crate::value::Value;
@@ -19,7 +19,7 @@ pub struct Increments {
     pub enabled: bool,
     /// `bantime.overalljails`
     pub overall: bool,
-    factor: Option<Expr>,
+    factor: Option<Number>,
     formula: Option<Expr>,
     multipliers: Vec<i64>,
     /// `bantime.maxtime`
@@ -45,8 +45,12 @@ impl Increments {
                 shown = Value::Bool(self.enabled);
             }
             "overalljails" => self.overall = given.is_some() && truth(value),
-            "factor" => self.factor = given.map(expression).transpose()?,
-            "formula" => self.formula = given.map(expression).transpose()?,
+            "factor" => {
+                self.factor = given.map(eval_constant).transpose().map_err(|e| refused(&e))?;
+            }
+            "formula" => {
+                self.formula = given.map(Expr::parse).transpose().map_err(|e| refused(&e))?;
+            }
             "multipliers" => {
                 self.multipliers = match given {
                     Some(list) => list.split_whitespace().map(integer).collect::<Result<_, _>>()?,
@@ -78,62 +82,62 @@ impl Increments {
         found.map_or(Value::None, |(_, value)| value.clone())
     }
 
-    /// The ban time of an id that has been banned `count` times before; `random` is in 0..1.
-    pub fn ban_time(&self, base: i64, count: u32, random: f64) -> Result<BanTime, String> {
+    /// The ban time of an id that has been banned `count` times before, in seconds as Python has
+    /// them (the log shows whether it is an integer); `random` is in 0..1.
+    pub fn ban_time(&self, base: i64, count: u32, random: f64) -> Result<Number, ExprError> {
+        let plain = Number::Int(base);
         if count == 0 || base <= 0 {
-            return Ok(BanTime::from_secs(base));
+            return Ok(plain);
         }
-        let fail = |e: crate::expr::ExprError| e.to_string();
-        let factor = match &self.factor {
-            Some(factor) => factor.eval(&|_| None).map_err(fail)?,
-            None => Number::Int(1),
-        };
-        let base_f = base as f64;
+        let factor = self.factor.unwrap_or(Number::Int(1));
         let at = usize::try_from(count).unwrap_or(usize::MAX);
         let mut time = match self.multipliers.get(at).or(self.multipliers.last()) {
-            Some(multiplier) => base_f * factor.as_f64() * (*multiplier as f64),
-            None => {
-                let lookup = |name: &str| match name {
-                    "ban.Time" => Some(Number::Int(base)),
-                    "ban.Count" => Some(Number::Int(i64::from(count))),
-                    "banFactor" => Some(factor),
-                    "random.random" | "random.random()" => Some(Number::Float(random)),
-                    _ => None,
-                };
-                let value = match &self.formula {
-                    Some(formula) => formula.eval(&lookup).map_err(fail)?.as_f64(),
-                    None => base_f * f64::from(1_u32 << count.min(20)) * factor.as_f64(),
-                };
-                value.max(base_f)
-            }
+            Some(multiplier) => plain.times(factor).times(Number::Int(*multiplier)),
+            None => plain.or_greater(self.formula(base, count, factor, random)?),
         };
         if let Some(max) = self.max_time {
-            time = time.min(max.as_f64());
+            time = time.or_less(max);
         }
         if let Some(extra) = self.random_time {
-            time += random * extra.as_f64();
+            time = time.plus(Number::Float(random).times(extra));
         }
-        if time.is_nan() {
-            return Err("the formula gives no number".into());
-        }
-        // Python keeps the fraction until the database truncates; whole seconds are enough.
-        Ok(BanTime::from_secs(time.trunc() as i64))
+        Ok(time)
+    }
+
+    fn formula(
+        &self,
+        base: i64,
+        count: u32,
+        factor: Number,
+        random: f64,
+    ) -> Result<Number, ExprError> {
+        let Some(formula) = &self.formula else {
+            return Ok(Number::Int(base).times(Number::Int(1 << count.min(20))).times(factor));
+        };
+        formula.eval(&|name: &str| match name {
+            "ban.Time" => Some(Number::Int(base)),
+            "ban.Count" => Some(Number::Int(i64::from(count))),
+            "banFactor" => Some(factor),
+            "random.random()" => Some(Number::Float(random)),
+            _ => None,
+        })
     }
 
     /// The longest ban a restored row may claim.
     pub fn max_ban_time(&self, base: i64) -> BanTime {
         match self.max_time {
-            Some(max) if self.enabled => BanTime::from_secs(max.trunc()),
+            Some(max) if self.enabled => BanTime::from_number(max),
             None if self.enabled => BanTime::Permanent,
             _ => BanTime::from_secs(base),
         }
     }
 }
 
-/// How many attempts one failure of an id with `count` earlier bans stands for.
-pub fn bad_attempts(count: u32, max_retry: u32) -> f64 {
+/// How many attempts one failure of an id with `count` earlier bans stands for; a float where
+/// Python has one, since the log shows it.
+pub fn bad_attempts(count: u32, max_retry: u32) -> Number {
     let grown = f64::from(1_u32 << count.min(20)) / 2.0 + 1.0;
-    grown.min(f64::from(max_retry))
+    Number::Float(grown).or_less(Number::Int(i64::from(max_retry)))
 }
 
 /// Seconds as a Python number.
@@ -152,8 +156,8 @@ pub fn span(time: Seconds) -> Span {
     }
 }
 
-fn expression(text: &str) -> Result<Expr, CommandError> {
-    Expr::parse(text).map_err(|e| CommandError::new(ErrorClass::ValueError, e.to_string()))
+fn refused(error: &ExprError) -> CommandError {
+    CommandError::new(ErrorClass::ValueError, error.to_string())
 }
 
 fn integer(text: &str) -> Result<i64, CommandError> {
@@ -178,28 +182,23 @@ mod tests {
 
     #[test]
     fn times_grow_as_documented() {
+        let example = "ban.Time * math.exp(float(ban.Count+1)*banFactor)/math.exp(1*banFactor)";
         for (options, base, count, expected) in [
-            (&[][..], 600, 0, 600),
-            (&[], 600, 1, 1200),
-            (&[], 600, 30, 600 << 20),
-            (&[("factor", "2")], 600, 1, 2400),
-            (&[("maxtime", "30m")], 600, 5, 1800),
-            (&[("multipliers", "1 2 4")], 600, 1, 1200),
-            (&[("multipliers", "1 2 4")], 600, 9, 2400),
-            (&[("formula", "ban.Time/2")], 600, 1, 600),
-            (
-                &[(
-                    "formula",
-                    "ban.Time * math.exp(float(ban.Count+1)*banFactor)/math.exp(1*banFactor)",
-                )],
-                60,
-                1,
-                163,
-            ),
-            (&[("rndtime", "100")], 600, 1, 1250),
+            (&[][..], 600, 0, "600"),
+            (&[], 600, 1, "1200"),
+            (&[], 600, 30, "629145600"),
+            (&[("factor", "2")], 600, 1, "2400"),
+            (&[("factor", "1.5")], 600, 1, "1800.0"),
+            (&[("maxtime", "30m")], 600, 5, "1800"),
+            (&[("multipliers", "1 2 4")], 600, 1, "1200"),
+            (&[("multipliers", "1 2 4")], 600, 9, "2400"),
+            (&[("formula", "ban.Time/2")], 600, 1, "600"),
+            (&[("formula", "ban.Time*1.0")], 600, 1, "600"),
+            (&[("formula", example)], 60, 1, "163.09690970754272"),
+            (&[("rndtime", "100")], 600, 1, "1250.0"),
         ] {
             let time = increments(options).ban_time(base, count, 0.5).unwrap();
-            assert_eq!(time, BanTime::from_secs(expected), "{options:?}");
+            assert_eq!(time.to_string(), expected, "{options:?}");
         }
         assert!(increments(&[("formula", "1/0")]).ban_time(600, 1, 0.0).is_err());
     }
@@ -220,12 +219,13 @@ mod tests {
             assert_eq!(i.get(option).repr(), expected, "{option}");
         }
         assert!(i.set("multipliers", &Value::str("a")).is_err());
+        assert!(i.set("factor", &Value::str("1/0")).is_err());
     }
 
     #[test]
     fn known_bad_counts_more() {
-        for (count, expected) in [(1, 2.0), (2, 3.0), (3, 5.0), (4, 5.0), (99, 5.0)] {
-            assert!((bad_attempts(count, 5) - expected).abs() < 1e-9);
+        for (count, expected) in [(1, "2.0"), (2, "3.0"), (3, "5.0"), (4, "5"), (99, "5")] {
+            assert_eq!(bad_attempts(count, 5).to_string(), expected);
         }
     }
 }

@@ -30,7 +30,7 @@ pub struct FailTicket {
     pub failures: u32,
     /// The last lines.
     pub matches: Vec<MatchedLine>,
-    /// Captured groups of the last failure.
+    /// Captured groups of the first failure.
     pub fields: Fields,
     /// Earlier bans, as far as history was asked.
     pub ban_count: u32,
@@ -85,8 +85,6 @@ impl FailManager {
             ticket.failures = ticket.failures.saturating_add(1);
             ticket.matches.extend(failure.matches);
             keep_last(&mut ticket.matches, limits.max_matches);
-            ticket.fields = failure.fields;
-            ticket.address = failure.address;
             return ticket.retry;
         }
         if self.tickets.len() >= MAX_TICKETS {
@@ -121,7 +119,10 @@ impl FailManager {
         let ticket = self.tickets.get_mut(id)?;
         self.total += 1;
         ticket.count(time, extra, limits.find_time);
-        ticket.ban_count = ticket.ban_count.max(ban_count);
+        // As in fail2ban, where only the first failure is the ticket itself.
+        if ticket.failures == 1 {
+            ticket.ban_count = ticket.ban_count.max(ban_count);
+        }
         Some(ticket.retry)
     }
 

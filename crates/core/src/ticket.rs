@@ -1,5 +1,6 @@
 //! A ban, or a candidate for one.
 
+use crate::expr::Number;
 use crate::failure::{Fields, MatchedLine};
 use crate::id::Id;
 use crate::time::{Span, Timestamp};
@@ -21,16 +22,34 @@ impl BanTime {
             BanTime::Permanent => None,
         }
     }
-    /// Whole seconds as database and `<bantime>` write it: −1 is permanent.
+    /// Whole seconds as `<bantime>` shows them (Python's `int`): −1 is permanent.
     pub fn as_secs(self) -> i64 {
         match self {
-            BanTime::For(span) => span.as_secs(),
+            BanTime::For(span) => span.as_secs_f64() as i64,
             BanTime::Permanent => -1,
+        }
+    }
+    /// Seconds with their fraction, as the database keeps them: −1 is permanent.
+    pub fn as_secs_f64(self) -> f64 {
+        match self {
+            BanTime::For(span) => span.as_secs_f64(),
+            BanTime::Permanent => -1.0,
         }
     }
     /// From seconds; any negative number is permanent.
     pub fn from_secs(secs: i64) -> Self {
         if secs < 0 { BanTime::Permanent } else { BanTime::For(Span::from_secs(secs)) }
+    }
+    /// From seconds with their fraction; −1 and less is permanent.
+    pub fn from_secs_f64(secs: f64) -> Self {
+        if secs <= -1.0 { BanTime::Permanent } else { BanTime::For(Span::from_secs_f64(secs)) }
+    }
+    /// From a number as configured or calculated.
+    pub fn from_number(secs: Number) -> Self {
+        match secs {
+            Number::Int(secs) => Self::from_secs(secs),
+            Number::Float(secs) => Self::from_secs_f64(secs),
+        }
     }
 }
 
@@ -51,8 +70,16 @@ pub struct Ticket {
     pub failures: u32,
     /// The last matched lines, at most `maxmatches`.
     pub matches: Vec<MatchedLine>,
-    /// Captured groups of the last failure.
+    /// Captured groups of the first failure.
     pub fields: Fields,
     /// Whether it was restored from the database.
     pub restored: bool,
+}
+
+impl Ticket {
+    /// The begin of the ban in whole seconds, as the database keeps it (Python's `round`): rounded
+    /// down, a line that is read twice would seem to be later than the ban it led to.
+    pub fn stored_secs(&self) -> i64 {
+        self.time.as_secs_f64().round_ties_even() as i64
+    }
 }

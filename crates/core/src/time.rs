@@ -105,6 +105,11 @@ impl Zone {
 
     /// The local civil time as fail2ban prints it: `2026-11-23 02:17:00`.
     pub fn format(&self, at: Timestamp) -> String {
+        // Python's dates end with the year 9999, and fail2ban shows anything later as their end.
+        const END: Timestamp = Timestamp::from_secs(253_402_214_400);
+        if at >= END {
+            return "9999-12-31 23:59:59".into();
+        }
         let Ok(ts) = jiff::Timestamp::from_microsecond(at.0) else {
             return at.as_secs().to_string();
         };

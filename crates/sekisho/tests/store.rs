@@ -213,6 +213,39 @@ fn everything_comes_back() {
     assert_eq!(bench.ids("b"), ["1.2.3.4"]);
 }
 
+/// Times are rounded and lengths keep their fraction, as in fail2ban's rows: a line read twice is not
+/// later than the ban it led to.
+#[test]
+fn fractions_of_seconds() {
+    let (_folder, path) = file();
+    let mut bench = Bench::open(Some(&path));
+    let second = now();
+    let mut whole = ticket("1.1.1.1");
+    whole.time = Timestamp(second * 1_000_000 - 500_001);
+    let mut odd = ticket("2.2.2.2");
+    odd.time = Timestamp(second * 1_000_000 - 400_000);
+    odd.ban_time = BanTime::For(Span::from_millis(90_250));
+    bench.ban("a", whole);
+    bench.ban("a", odd);
+    // Twice: before it is written (or not yet all), and from the file.
+    for _ in 0..2 {
+        let begins = |id: &str| bench.history(Some("a"), id).unwrap().last.as_secs();
+        assert_eq!((begins("1.1.1.1"), begins("2.2.2.2")), (second - 1, second));
+        let bans = bench.bans("a");
+        let found = |id: &str| bans.iter().find(|t| t.id == Id::parse(id)).unwrap();
+        assert_eq!(found("2.2.2.2").time, Timestamp::from_secs(second));
+        assert_eq!(found("2.2.2.2").ban_time, BanTime::For(Span::from_millis(90_250)));
+        bench.stop();
+        bench = Bench::open(Some(&path));
+    }
+    let db = Connection::open(&path).unwrap();
+    let kinds = "SELECT typeof(timeofban) || ' ' || typeof(bantime) FROM bips ORDER BY ip";
+    let mut statement = db.prepare(kinds).unwrap();
+    let kinds: Vec<String> =
+        statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    assert_eq!(kinds, ["integer integer", "integer real"]);
+}
+
 #[test]
 fn purge_forgets_what_is_old() {
     let (_folder, path) = file();

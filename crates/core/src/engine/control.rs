@@ -378,7 +378,8 @@ impl Engine {
                 }
             }
             let members: Vec<Id> = match id {
-                Id::Net(_) => jail
+                // A network that is banned itself is meant itself.
+                Id::Net(_) if jail.bans.get(id).is_none() => jail
                     .bans
                     .iter()
                     .map(|b| &b.ticket.id)

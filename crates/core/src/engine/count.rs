@@ -1,4 +1,4 @@
-//! From failures to bans: ignore rules, counting, known-bad ids, restoring.
+//! From failures to bans: ignore rules, counting, restoring.
 //!
 //! A [`Case`] is a failure (or a restored ban, or a name found by a filter) on its way. When the
 //! world has to be asked it is set aside and taken up again with the answer; nothing else waits.
@@ -6,8 +6,7 @@
 use super::desk::{Asked, Desk, Reply, WaitId, logger};
 use super::jail::{Jail, Phase};
 use super::{Engine, JailKey};
-use crate::bantime::bad_attempts;
-use crate::effect::{Answer, Ask, History, Level, StoredBan};
+use crate::effect::{Answer, Ask, Level, StoredBan};
 use crate::failmanager::FailTicket;
 use crate::failure::Failure;
 use crate::id::Id;
@@ -292,36 +291,6 @@ impl Jail {
         }
     }
 
-    /// Earlier bans of an id that just failed are known: it may count more.
-    pub fn known_bad(&mut self, desk: &mut Desk, id: &Id, time: Timestamp, history: History) {
-        let max = self.spec.retry_limit();
-        // Seen before that ban: the line is counted already.
-        let idle = self.phase == Phase::Stopping || !self.spec.increments.enabled;
-        if idle || history.count == 0 || time <= history.last {
-            return;
-        }
-        let Some(ticket) = self.fails.get(id) else { return };
-        let count = history.count.max(ticket.ban_count);
-        let attempts = bad_attempts(count, max);
-        if attempts <= 1.0 {
-            return;
-        }
-        let ban = if attempts >= f64::from(max) { ", Ban" } else { "" };
-        let text = format!(
-            "[{}] Found {id}, bad - {}, {count} # -> {}{ban}",
-            self.name,
-            desk.time(time),
-            crate::value::repr_float(attempts),
-        );
-        desk.log(Level::Info, logger::OBSERVER, text);
-        let extra = (attempts - 1.0) as u32;
-        let limits = self.limits();
-        let retry = self.fails.add_extra(id, time, extra, count, limits);
-        if retry.is_some_and(|retry| retry >= max) {
-            self.ban_failed(desk, id);
-        }
-    }
-
     /// Bans an id that has failed often enough.
     pub fn ban_failed(&mut self, desk: &mut Desk, id: &Id) {
         let Some(failed) = self.fails.take(id) else { return };
@@ -375,7 +344,11 @@ impl Jail {
             (BanTime::Permanent, max) => max,
             (BanTime::For(a), BanTime::For(b)) => BanTime::For(a.min(b)),
         };
-        if ticket.ban_time.end(ticket.time).is_some_and(|end| end <= now) {
+        // The stored time is rounded, so it may be ahead of the clock: no ban of no length either.
+        let begin = ticket.time.min(now);
+        if ticket.ban_time.end(ticket.time).is_some_and(|end| end <= now)
+            || ticket.ban_time.end(begin).is_some_and(|end| end <= begin)
+        {
             return None;
         }
         let extra = ticket.matches.len().saturating_sub(self.spec.match_limit());

@@ -6,13 +6,11 @@
 
 use std::sync::Arc;
 
-use super::desk::{Asked, Desk, JobKind, Sure, WaitId, logger};
+use super::desk::{Desk, JobKind, Sure, WaitId, logger};
 use super::jail::{Action, Enforcement, FailedUnban, Jail, Life, Mark, MarkState, Phase};
 use crate::banmanager::{Added, Ban};
 use crate::command::CommandError;
-use crate::effect::{
-    ActionId, ActionOp, ActionSpec, Ask, Effect, History, Level, StoreOp, StoredBan,
-};
+use crate::effect::{ActionId, ActionOp, ActionSpec, Effect, Level, StoredBan};
 use crate::id::Id;
 use crate::ticket::{BanTime, Ticket};
 use crate::time::{Monotonic, Span, Timestamp};
@@ -105,7 +103,7 @@ impl Jail {
         };
         desk.log(level, logger::ACTIONS, format!("[{}] {id} already banned", self.name));
         let mono = desk.now.mono;
-        let pause = self.last_check.is_some_and(|at| mono.since(at) < CHECK_EVERY);
+        let pause = self.last_check.is_some_and(|at| mono.since(at) <= CHECK_EVERY);
         if passed > Span::from_secs(3) && !pause {
             self.last_check = Some(mono);
             let checks: Vec<ActionId> = self
@@ -118,104 +116,6 @@ impl Jail {
             for action in checks {
                 self.run(desk, action, JobKind::Check, ActionOp::Check, None);
             }
-        }
-    }
-
-    /// Writes a new ban to the store, after looking for earlier ones where that matters.
-    fn remember(&mut self, desk: &mut Desk, id: &Id, restored: bool, own_time: bool) {
-        if restored {
-            return;
-        }
-        let Some(ban) = self.bans.get(id) else { return };
-        let increments = &self.spec.increments;
-        if increments.enabled && !own_time && self.spec.ban_time > 0 {
-            let jail = (!increments.overall).then(|| Arc::clone(&self.name));
-            let asked = Asked::History { jail: self.key, id: id.clone(), serial: ban.serial };
-            desk.ask(Ask::History { jail, id: id.clone() }, asked);
-            return;
-        }
-        let (jail, ticket) = (Arc::clone(&self.name), Arc::clone(&ban.ticket));
-        desk.store(StoreOp::AddBan { jail, ticket });
-    }
-
-    /// Earlier bans of a new ban's id are known: its time may grow, and then it is stored.
-    pub fn history(&mut self, desk: &mut Desk, id: &Id, serial: u64, history: Option<History>) {
-        let base = self.spec.ban_time;
-        let Some(ban) = self.bans.get_mut(id).filter(|b| b.serial == serial) else { return };
-        let mut stored_already = false;
-        if let Some(history) = history.filter(|h| h.count > 0) {
-            let random = desk.random();
-            let grown = self.spec.increments.ban_time(base, history.count, random);
-            let new = grown.unwrap_or_else(|error| {
-                let text = format!(
-                    "[{}] bantime.formula cannot be used ({error}); the plain bantime is",
-                    self.name
-                );
-                desk.log(Level::Error, logger::OBSERVER, text);
-                BanTime::from_secs(base)
-            });
-            let ticket = Arc::make_mut(&mut ban.ticket);
-            ticket.ban_count = ticket.ban_count.max(history.count.saturating_add(1));
-            let (time, count) = (ticket.time, ticket.ban_count);
-            if time > history.last {
-                let text = format!(
-                    "[{}] IP {id} is bad: {} # last {} - incr {} to {}",
-                    self.name,
-                    history.count,
-                    desk.time(history.last),
-                    show_time(BanTime::from_secs(base)),
-                    show_time(new),
-                );
-                desk.log(Level::Info, logger::OBSERVER, text);
-            } else {
-                // The same ban read twice: it is in the database.
-                ticket.restored = true;
-                stored_already = true;
-            }
-            self.bans.set_time(id, new);
-            if new != BanTime::from_secs(base) {
-                let end = match new.end(time) {
-                    Some(end) => desk.time(end),
-                    None => "infinite".into(),
-                };
-                let text = format!(
-                    "[{}] Increase Ban {id} ({count} # {} -> {end})",
-                    self.name,
-                    show_time(new)
-                );
-                desk.log(Level::Notice, logger::OBSERVER, text);
-                self.prolong(desk, id);
-            }
-        }
-        if let Some(ban) = self.bans.get(id).filter(|_| !stored_already) {
-            let (jail, ticket) = (Arc::clone(&self.name), Arc::clone(&ban.ticket));
-            desk.store(StoreOp::AddBan { jail, ticket });
-        }
-    }
-
-    /// Tells actions that keep end times that a ban lasts longer.
-    fn prolong(&mut self, desk: &mut Desk, id: &Id) {
-        let Some(ban) = self.bans.get(id) else { return };
-        let ticket = Arc::clone(&ban.ticket);
-        let in_force: Vec<ActionId> = ban
-            .state
-            .marks
-            .iter()
-            .filter(|m| matches!(m.state, MarkState::Done | MarkState::Running(..)))
-            .map(|m| m.action)
-            .chain(ban.state.notified.iter().copied())
-            .collect();
-        let actions: Vec<ActionId> = self
-            .actions
-            .iter()
-            .filter(|a| a.life == Life::Up && in_force.contains(&a.id))
-            .filter(|a| a.has("actionprolong"))
-            .filter(|a| !(ticket.restored && a.no_restored()))
-            .map(|a| a.id)
-            .collect();
-        for action in actions {
-            let kind = JobKind::Prolong { ticket: Arc::clone(&ticket) };
-            self.run(desk, action, kind, ActionOp::Prolong, None);
         }
     }
 
@@ -732,13 +632,5 @@ impl Jail {
             action.life = Life::Gone;
         }
         desk.out.push(Effect::Retire(id));
-    }
-}
-
-/// A ban time as the log shows it.
-pub(super) fn show_time(time: BanTime) -> String {
-    match time {
-        BanTime::Permanent => "permanent".into(),
-        BanTime::For(span) => crate::duration::render(crate::expr::Number::Int(span.as_secs())),
     }
 }

@@ -370,9 +370,7 @@ impl Jail {
                 self.lift(desk, ban, "Unban", None, true);
             }
             let mono = desk.now.mono;
-            if self.fails.is_empty() {
-                self.next_clean = None;
-            } else if self.next_clean.is_none_or(|at| at <= mono) {
+            if self.next_clean.is_none_or(|at| at <= mono) {
                 self.fails.clean_up(desk.now.wall, self.spec.find_span());
                 self.next_clean = Some(mono.plus(CLEAN_EVERY));
             }
@@ -391,7 +389,8 @@ impl Jail {
 
     pub fn next_mono(&self) -> Option<Monotonic> {
         let mut next = match self.phase {
-            Phase::Added | Phase::Running => self.next_clean,
+            // Nothing to forget, nothing to wake up for.
+            Phase::Added | Phase::Running => self.next_clean.filter(|_| !self.fails.is_empty()),
             Phase::Stopping => self.stop_by,
             Phase::Waiting(_) => None,
         };

@@ -6,12 +6,14 @@
 //!
 //! Where things are: `control` understands commands, `settings` changes and shows one jail,
 //! `reload` compares configurations, `status` tells; `sources` and `lines` bring failures, `count`
-//! judges and counts them, `enforce` keeps the kernel equal to the bans, `desk` is what all share, `keep` hands what is in force over a restart.
+//! judges and counts them, `increase` knows of earlier bans, `enforce` keeps the kernel equal to the
+//! bans, `desk` is what all share, `keep` hands what is in force over a restart.
 
 mod control;
 mod count;
 mod desk;
 mod enforce;
+mod increase;
 mod jail;
 mod keep;
 mod lines;

@@ -107,8 +107,8 @@ fn render(op: &StoreOp) -> Option<String> {
                 "ban",
                 **jail,
                 ticket.id.to_string(),
-                ticket.time.as_secs(),
-                ticket.ban_time.as_secs(),
+                ticket.stored_secs(),
+                ticket.ban_time.as_secs_f64(),
                 ticket.ban_count,
                 String::from_utf8_lossy(&data),
             ])
@@ -133,7 +133,8 @@ fn parse(line: &[u8]) -> Option<StoreOp> {
     Some(match (text(0)?, text(2)) {
         ("ban", Some(ip)) => {
             let data = rows::parse_data(rusqlite::types::ValueRef::Text(text(6)?.as_bytes()));
-            let ticket = rows::ticket(ip, number(3)?, number(4)?, number(5)?, data);
+            let length = words.get(4).and_then(Value::as_f64)?;
+            let ticket = rows::ticket(ip, number(3)?, length, number(5)?, data);
             StoreOp::AddBan { jail, ticket: Arc::new(ticket) }
         }
         ("log", Some(path)) => StoreOp::LogPosition {
@@ -156,7 +157,7 @@ mod tests {
     use super::*;
 
     fn ban(ip: &str) -> StoreOp {
-        let mut ticket = rows::ticket(ip, 1_700_000_000, 600, 2, rows::Data::default());
+        let mut ticket = rows::ticket(ip, 1_700_000_000, 600.5, 2, rows::Data::default());
         ticket.failures = 5;
         StoreOp::AddBan { jail: "sshd".into(), ticket: Arc::new(ticket) }
     }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use sekisho_core::effect::{Position, StoreOp};
 use sekisho_core::failure::MatchedLine;
 use sekisho_core::ticket::Ticket;
+use sekisho_core::time::Timestamp;
 
 /// Operations that may wait while the file cannot be written.
 pub const PENDING_MAX: usize = 100_000;
@@ -112,7 +113,7 @@ impl Pending {
                 StoreOp::AddBan { jail: j, ticket } if ours(jail, j) && id == text(ticket) => {
                     let entry = Past {
                         count: i64::from(ticket.ban_count),
-                        time: ticket.time.as_secs(),
+                        time: ticket.stored_secs(),
                         ban_time: ticket.ban_time.as_secs(),
                     };
                     past.insert(j.to_string(), entry);
@@ -133,7 +134,8 @@ impl Pending {
         for op in &self.ops {
             match op {
                 StoreOp::AddBan { jail: j, ticket } if **j == *jail => {
-                    let restored = Ticket { restored: true, ..(**ticket).clone() };
+                    let time = Timestamp::from_secs(ticket.stored_secs());
+                    let restored = Ticket { restored: true, time, ..(**ticket).clone() };
                     bans.insert(text(ticket), restored);
                 }
                 StoreOp::DeleteBan { jail: j, id } if **j == *jail => {

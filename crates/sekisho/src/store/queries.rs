@@ -57,7 +57,8 @@ pub fn write(
             // The jail's own row may have been given up while the file could not be written.
             run("INSERT OR IGNORE INTO jails(name, enabled) VALUES(?1, 1)", params![jail])?;
             let ip = ticket.id.to_string();
-            let (time, length) = (ticket.time.as_secs(), ticket.ban_time.as_secs());
+            // Whole seconds become integers there, as the column wants them.
+            let (time, length) = (ticket.stored_secs(), ticket.ban_time.as_secs_f64());
             let data = rows::data(ticket, limits.max_matches);
             let values = params![jail, ip, time, length, ticket.ban_count, data];
             run(
@@ -143,7 +144,7 @@ pub fn position(db: &Connection, jail: &str, path: &str) -> rusqlite::Result<Opt
 pub fn has_ban(db: Option<&Connection>, jail: &str, ticket: &Ticket) -> rusqlite::Result<bool> {
     let Some(db) = db else { return Ok(false) };
     let sql = "SELECT 1 FROM bans WHERE jail = ?1 AND ip = ?2 AND timeofban = ?3";
-    db.prepare_cached(sql)?.exists(params![jail, ticket.id.to_string(), ticket.time.as_secs()])
+    db.prepare_cached(sql)?.exists(params![jail, ticket.id.to_string(), ticket.stored_secs()])
 }
 
 /// The bans of a jail that end after `since`; all that are stored, without it.
@@ -165,7 +166,8 @@ pub fn bans(
             let ip = rows::text(row.get_ref(0)?);
             let number = |i| row.get_ref(i).map(rows::int);
             let data = rows::parse_data(row.get_ref(4)?);
-            let ticket = rows::ticket(&ip, number(1)?, number(2)?, number(3)?, data);
+            let length = rows::float(row.get_ref(2)?);
+            let ticket = rows::ticket(&ip, number(1)?, length, number(3)?, data);
             found.insert(ip, ticket);
         }
     }

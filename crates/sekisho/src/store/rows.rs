@@ -167,13 +167,13 @@ fn from_json(value: serde_json::Value, depth: usize) -> Value {
 }
 
 /// The ticket of a stored ban.
-pub fn ticket(ip: &str, time: i64, ban_time: i64, count: i64, data: Data) -> Ticket {
+pub fn ticket(ip: &str, time: i64, ban_time: f64, count: i64, data: Data) -> Ticket {
     Ticket {
         id: Id::parse(ip),
         address: None,
         time: Timestamp::from_secs(time),
         // −2, "unknown" of an old file, counts as permanent: a jail caps it to its own ban time.
-        ban_time: BanTime::from_secs(ban_time),
+        ban_time: BanTime::from_secs_f64(ban_time),
         ban_count: u32::try_from(count.max(0)).unwrap_or(u32::MAX),
         failures: data.failures,
         matches: data.matches,
@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn data_as_fail2ban_writes_it() {
-        let mut t = ticket("1.2.3.4", 1, 2, 3, Data::default());
+        let mut t = ticket("1.2.3.4", 1, 2.0, 3, Data::default());
         assert_eq!(data(&t, 10), b"{\"matches\": [], \"failures\": 0}");
         t.matches = vec![
             MatchedLine::Whole("lost".into()),
