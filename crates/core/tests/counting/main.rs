@@ -77,7 +77,7 @@ fn counts_and_bans_as_fail2ban_does() {
     }
     let missed: Vec<&str> =
         KINDS.into_iter().zip(&seen).filter(|(_, seen)| !**seen).map(|(kind, _)| kind).collect();
-    assert!(one.is_some() || missed.is_empty(), "never seen: {missed:?}");
+    assert!(seeds.len() < 500 || missed.is_empty(), "never seen: {missed:?}");
     for judge in &judges {
         report("counting and banning: histories", &judge.version, seeds.len(), "sequences");
     }
