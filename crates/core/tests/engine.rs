@@ -448,6 +448,31 @@ fn known_attackers_are_banned_longer() {
 }
 
 #[test]
+fn a_ban_in_a_jail_that_waits_is_stored_even_if_it_is_over_by_then() {
+    let options = |time| [("ignoreself", "no"), ("bantime.increment", "true"), ("bantime", time)];
+    let actions = [("fw", firewall(&[]))];
+    let mut lab = Lab::new();
+    lab.send(vec![Value::str("server-stream"), stream(&options("30"), &actions)]);
+    lab.work();
+    // The new jail waits until the action of the old one has stopped.
+    let restart = Value::List(vec![Value::str("--restart")]);
+    let again = stream(&options("30"), &actions);
+    lab.send(vec![Value::str("reload"), Value::str("--all"), restart, again]);
+    assert_eq!(lab.jobs_text(), ["fw Stop "]);
+    lab.forget();
+    lab.own_work = true;
+    lab.send(words("set j banip 192.0.2.1"));
+    lab.pass(Span::from_secs(31));
+    lab.answer(Answer::History(None));
+    assert_eq!(lab.stored(), ["AddBan 192.0.2.1 30 1"]);
+    // It follows the ban time of the jail, so it may last after all.
+    lab.own_work = false;
+    lab.send(words("set j bantime 600"));
+    lab.work();
+    assert_eq!(lab.ask("get j banned"), "['192.0.2.1']");
+}
+
+#[test]
 fn stored_bans_come_back_as_far_as_they_still_hold() {
     let mut lab = Lab::new();
     let row = |id: &str, age: i64, secs: i64| StoredBan {
