@@ -282,6 +282,21 @@ fn purge_forgets_what_is_old() {
     assert!(data.starts_with(b"{\"matches\": [\"second\"], \"failures\": 5, \"user\":"));
 }
 
+/// In this order they are made again, and actions are called: see `getCurrentBans` of fail2ban.
+#[test]
+fn bans_come_back_by_the_text_of_their_ids() {
+    let sorted = ["10.0.0.1", "9.0.0.1", "::1", "some user"];
+    let (_folder, path) = file();
+    let bench = Bench::open(Some(&path));
+    for (age, id) in [(10, "9.0.0.1"), (30, "10.0.0.1"), (20, "::1"), (40, "some user")] {
+        let time = Timestamp::from_secs(now() - age);
+        bench.ban("a", Ticket { time, ..ticket(id) });
+    }
+    assert_eq!(bench.ids("a"), sorted);
+    drop(bench);
+    assert_eq!(Bench::open(Some(&path)).ids("a"), sorted);
+}
+
 #[test]
 fn without_a_file() {
     let bench = Bench::open(None);

@@ -172,9 +172,8 @@ pub fn bans(
         }
     }
     pending.overlay_bans(jail, &mut found);
-    let mut out: Vec<_> = found.into_values().map(|ticket| StoredBan { ticket }).collect();
-    out.sort_by_key(|ban| ban.ticket.time);
-    Ok(out)
+    // By the text of the id, as fail2ban restores them.
+    Ok(found.into_values().map(|ticket| StoredBan { ticket }).collect())
 }
 
 /// How often and when an id was banned, in one jail or in all together.
