@@ -297,8 +297,10 @@ pub enum ActionOp {
     Reban,
     /// `actionunban`
     Unban,
-    /// `actionflush` for every started family.
+    /// `actionflush` for every family with bans.
     Flush,
+    /// The same before a stop: what is found broken need not be repaired.
+    LastFlush,
     /// `actionreload`
     Reload,
     /// Invariant check with repair.

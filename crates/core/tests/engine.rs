@@ -257,7 +257,7 @@ fn stop_takes_back_what_it_banned_and_keeps_the_rows() {
     lab.work();
     lab.forget();
     lab.send(words("stop"));
-    assert_eq!(lab.jobs_text(), ["fw Flush ", "one Unban 192.0.2.1"]);
+    assert_eq!(lab.jobs_text(), ["fw LastFlush ", "one Unban 192.0.2.1"]);
     assert!(lab.log_has("NOTICE [j] Flush ticket(s) with fw"));
     assert!(lab.log_has("NOTICE [j] Repeal Ban 192.0.2.1"));
     assert!(lab.open_reply() && !lab.exited);
@@ -511,6 +511,47 @@ fn stored_bans_come_back_as_far_as_they_still_hold() {
         "['192.0.2.1 \\t2023-11-14 22:11:40 + 600 = 2023-11-14 22:21:40', \
           '192.0.2.3 \\t2023-11-14 22:11:40 + 600 = 2023-11-14 22:21:40']"
     );
+}
+
+/// It was not banned again, but may be in force still: where `actionstop` leaves bans, nothing else
+/// would ever take them back.
+#[test]
+fn a_restored_ban_that_an_action_left_out_is_taken_back() {
+    let mut lab = Lab::new();
+    lab.rows = vec![StoredBan {
+        ticket: Ticket {
+            id: Id::parse("192.0.2.1"),
+            address: None,
+            time: Timestamp::from_secs(1_700_000_000),
+            ban_time: BanTime::from_secs(600),
+            ban_count: 1,
+            failures: 3,
+            matches: vec![],
+            fields: Fields::default(),
+            restored: true,
+        },
+    }];
+    let actions = [("fw", firewall(&[("norestored", "1")]))];
+    lab.send(vec![Value::str("server-stream"), stream(&[("ignoreself", "no")], &actions)]);
+    lab.work();
+    assert_eq!(lab.ran(), ["fw Start "]);
+    lab.pass(Span::from_secs(601));
+    assert_eq!(lab.jobs_text(), ["fw Unban 192.0.2.1"]);
+}
+
+#[test]
+fn a_notification_is_flushed_too() {
+    let mut mail = mail();
+    mail.push(("actionflush".into(), "f".into()));
+    let mut lab = Lab::new();
+    lab.send(vec![Value::str("server-stream"), stream(&[], &[("mail", mail)])]);
+    lab.send(words("set j banip 192.0.2.1"));
+    lab.work();
+    lab.send(words("unban --all"));
+    assert_eq!(lab.jobs_text(), ["mail Flush "]);
+    lab.work();
+    lab.send(words("stop"));
+    assert_eq!(lab.jobs_text(), ["mail LastFlush "]);
 }
 
 #[test]

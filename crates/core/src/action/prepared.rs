@@ -140,9 +140,13 @@ impl Prepared {
     pub const fn family(&self) -> RunFamily {
         self.family
     }
-    /// What tells two runs apart: two families whose commands have the same key need one run.
+    /// What tells two runs apart: two families whose commands have the same key need one run. What
+    /// is no family of its own does not make a difference.
     pub fn run_key(&self) -> String {
-        self.text.replace("<family>", self.family.as_str())
+        match self.family {
+            RunFamily::Only(family) => self.text.replace("<family>", family.as_str()),
+            RunFamily::Any | RunFamily::None => self.text.clone(),
+        }
     }
 }
 

@@ -54,7 +54,7 @@ impl Mark {
     /// Whether what is to be taken back is in force.
     fn sure(&self) -> Sure {
         match self.state {
-            MarkState::Due(_) => Sure::Perhaps,
+            MarkState::Due(_) | MarkState::Skipped => Sure::Perhaps,
             _ => Sure::Yes,
         }
     }
@@ -137,7 +137,7 @@ impl Jail {
         let old_unban = slot.unbans.remove(id);
         let Some(ban) = self.bans.get_mut(id) else { return };
         let state = slot.first_state(&ban.ticket, mono);
-        let touched = state == MarkState::Done;
+        let touched = matches!(state, MarkState::Done | MarkState::Skipped);
         ban.state.marks.push(Mark { action, state, tries: 0, touched, reban: false });
         if let Some(FailedUnban { ticket, sure, .. }) = old_unban {
             // An earlier unban failed and was to be tried again: do it now, before the ban.
@@ -250,9 +250,13 @@ impl Jail {
         {
             restoring.all = true;
         }
+        let op = match self.phase {
+            Phase::Stopping => ActionOp::LastFlush,
+            _ => ActionOp::Flush,
+        };
         let actions: Vec<ActionId> = self.actions.iter().map(|a| a.id).collect();
         for action in actions {
-            self.flush_action(desk, action, &all, wait);
+            self.flush_action(desk, action, op, &all, wait);
         }
         let count = all.len();
         for ban in all {
@@ -261,11 +265,12 @@ impl Jail {
         count
     }
 
-    /// Takes all bans of one action back.
+    /// Takes all bans of one action back, in one stroke by `op` where it can.
     pub fn flush_action(
         &mut self,
         desk: &mut Desk,
         action: ActionId,
+        op: ActionOp,
         bans: &[Ban<Enforcement>],
         wait: Option<WaitId>,
     ) {
@@ -274,7 +279,10 @@ impl Jail {
         let mut owed: Vec<(Arc<Ticket>, Sure)> =
             std::mem::take(&mut slot.unbans).into_values().map(|u| (u.ticket, u.sure)).collect();
         owed.extend(slot.drain_kept().into_iter().map(|ticket| (ticket, Sure::Yes)));
-        let (can_flush, name) = (slot.has("actionflush"), slot.spec.name.clone());
+        // Also where nothing is owed: it may have told others of bans that are over.
+        let can_flush = slot.has("actionflush")
+            && (slot.life == Life::Up || !bans.is_empty() || !owed.is_empty());
+        let name = slot.spec.name.clone();
         for ban in bans {
             let marks = ban.state.marks.iter().filter(|m| m.action == action && m.touched);
             for mark in marks {
@@ -285,14 +293,11 @@ impl Jail {
                 owed.push((Arc::clone(&ban.ticket), Sure::Perhaps));
             }
         }
-        if owed.is_empty() {
-            return;
-        }
         if can_flush {
             let text = format!("[{}] Flush ticket(s) with {name}", self.name);
             desk.log(Level::Notice, logger::ACTIONS, text);
             let tickets = owed.into_iter().map(|(ticket, _)| ticket).collect();
-            self.run(desk, action, JobKind::Flush(tickets), ActionOp::Flush, wait);
+            self.run(desk, action, JobKind::Flush(tickets), op, wait);
         } else {
             for (ticket, sure) in owed {
                 self.unban_job(desk, action, &ticket, sure, wait);
@@ -356,7 +361,7 @@ impl Jail {
                 });
             }
         }
-        self.flush_action(desk, id, &touched, None);
+        self.flush_action(desk, id, ActionOp::LastFlush, &touched, None);
         let mut action = self.actions.remove(at);
         action.due.clear();
         action.life = match action.life {
@@ -433,7 +438,7 @@ impl Jail {
             let marks = &mut ban.state.marks;
             if !marks.iter().any(|m| m.action == id) {
                 let state = action.first_state(&ban.ticket, mono);
-                let touched = state == MarkState::Done;
+                let touched = matches!(state, MarkState::Done | MarkState::Skipped);
                 marks.push(Mark { action: id, state, tries: 0, touched, reban: false });
             }
             for mark in marks.iter_mut().filter(|m| m.action == id) {

@@ -150,7 +150,8 @@ pub(super) struct Mark {
     pub action: ActionId,
     pub state: MarkState,
     pub tries: u32,
-    /// A ban was tried since the last unban: an unban is owed.
+    /// A ban was tried since the last unban, or (skipped) an earlier process may have left one: an
+    /// unban is owed.
     pub touched: bool,
     /// It was in force before: `actionreban`.
     pub reban: bool,

@@ -90,7 +90,7 @@ impl Jail {
             self.actions.iter().map(|a| (a.id, a.keepable())).collect();
         for (id, keepable) in ids {
             if !keepable {
-                self.flush_action(desk, id, &all, None);
+                self.flush_action(desk, id, ActionOp::LastFlush, &all, None);
                 continue;
             }
             for ticket in uncertain(&all, id) {
@@ -163,7 +163,7 @@ impl Jail {
             action.kept = kept.ids.into_iter().collect();
             self.leaving.push(action);
             desk.out.push(Effect::Adopt(id, kept.families));
-            self.flush_action(desk, id, &[], None);
+            self.flush_action(desk, id, ActionOp::LastFlush, &[], None);
         }
     }
 

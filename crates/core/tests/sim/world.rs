@@ -383,7 +383,7 @@ impl World {
                     table.tried.remove(&id);
                 }
             }
-            ActionOp::Flush => {
+            ActionOp::Flush | ActionOp::LastFlush => {
                 assert!(can_flush, "flush of an action that cannot");
                 table.lifted.extend(table.blocked.iter().cloned());
                 if applies {

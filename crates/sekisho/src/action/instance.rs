@@ -4,7 +4,6 @@
 //! Must never decide what is banned (the engine's business), only bring it about: a failed ban is
 //! checked, the environment rebuilt if it is broken, and tried once more.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -32,7 +31,7 @@ pub struct Tools<'a> {
 pub struct Done {
     /// Why it failed, if it did.
     pub result: Result<(), String>,
-    /// Whether the environment was rebuilt: bans made before may be gone.
+    /// Whether the environment was found broken: bans made before may be gone.
     pub repaired: bool,
 }
 
@@ -44,10 +43,36 @@ struct Running {
     items: bool,
 }
 
+/// The families of an action that were ever used since its stop, in the order of their first use:
+/// in that order they are flushed and stopped.
+#[derive(Debug, Default)]
+struct Families(Vec<(RunFamily, Running)>);
+
+impl Families {
+    fn get(&self, family: RunFamily) -> Running {
+        self.iter().find(|(f, _)| *f == family).map_or(Running::default(), |(_, r)| r)
+    }
+
+    fn set(&mut self, family: RunFamily, running: Running) {
+        match self.0.iter_mut().find(|(f, _)| *f == family) {
+            Some((_, known)) => *known = running,
+            None => self.0.push((family, running)),
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (RunFamily, Running)> {
+        self.0.iter().copied()
+    }
+
+    fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
 /// The run-time state of one action instance.
 #[derive(Debug, Default)]
 pub struct Instance {
-    families: BTreeMap<RunFamily, Running>,
+    families: Families,
     /// Start commands in effect: families with the same one need it once.
     starts: Vec<(RunFamily, String)>,
     /// An earlier process ended without stopping: what it banned may still be there, although
@@ -88,13 +113,17 @@ impl Instance {
             ActionOp::Prolong if run.skips_restored() => Ok(()),
             ActionOp::Prolong => self.process(run, "actionprolong", "prolonging"),
             ActionOp::Unban => self.unban(run),
-            ActionOp::Flush => self.flush(run),
+            ActionOp::Flush => self.flush(run, None),
+            ActionOp::LastFlush => {
+                let repairs = flag(&run.job.spec, "actionrepair_on_unban");
+                self.flush(run, (!repairs).then_some("Flush"))
+            }
             ActionOp::Reload => {
                 let families = self.started();
                 let failed = run.for_each("actionreload", &families);
                 run.operation_result("reloading", failed.is_empty())
             }
-            ActionOp::Check => self.check(run),
+            ActionOp::Check => self.check(run, None, "checking"),
             ActionOp::Stop => self.stop(run),
             ActionOp::CleanUp => {
                 run.quiet = true;
@@ -118,27 +147,23 @@ impl Instance {
             if let Some(command) = run.prepare("actionstart", family) {
                 self.starts.push((family, command.run_key()));
             }
-            self.families.insert(family, Running { started: true, items: true });
+            self.families.set(family, Running { started: true, items: true });
         }
     }
 
     fn is_started(&self, family: RunFamily) -> bool {
-        self.families.get(&family).is_some_and(|s| s.started)
+        self.families.get(family).started
     }
 
     /// The families that are started.
     pub fn started(&self) -> Vec<RunFamily> {
-        self.families.iter().filter(|(_, s)| s.started).map(|(f, _)| *f).collect()
+        self.families.iter().filter(|(_, s)| s.started).map(|(f, _)| f).collect()
     }
 
     /// After a repair or its failure: nothing of what was banned in this environment counts.
     fn reset(&mut self, spec: &ActionSpec, family: RunFamily, started: bool) {
-        if !conditional(spec) {
-            // One environment for all families.
-            self.families.clear();
-        }
-        for family in covered(spec, family) {
-            self.families.insert(family, Running { started, items: false });
+        for family in environment(spec, family).into_iter().chain([family]) {
+            self.families.set(family, Running { started, items: false });
             if !started {
                 self.starts.retain(|(f, _)| *f != family);
             }
@@ -157,7 +182,7 @@ impl Instance {
             if self.starts.iter().any(|(_, k)| *k == key) || run.execute(&command, false) {
                 self.starts.retain(|(f, _)| *f != family);
                 self.starts.push((family, key));
-                self.families.insert(family, Running { started: true, items: false });
+                self.families.set(family, Running { started: true, items: false });
             } else {
                 good = false;
             }
@@ -171,19 +196,19 @@ impl Instance {
         }
         let family = run.family();
         let spec = &run.job.spec;
-        if on_demand(spec) && !self.is_started(environment(spec, family)) {
-            let due: Vec<_> =
-                covered(spec, family).into_iter().filter(|f| !self.is_started(*f)).collect();
+        if on_demand(spec) && !self.is_started(family) {
+            let mut due = environment(spec, family);
+            due.retain(|f| !self.is_started(*f));
             self.start(run, &due)?;
         }
         self.process(run, key, "banning")?;
-        self.families.insert(family, Running { started: true, items: true });
+        self.families.set(family, Running { started: true, items: true });
         Ok(())
     }
 
     fn unban(&mut self, run: &mut Run<'_>) -> Result<(), String> {
         let family = run.family();
-        if self.families.get(&family).is_some_and(|s| s.items) {
+        if self.families.get(family).items {
             return self.process(run, "actionunban", "unbanning");
         }
         if self.leftovers && run.job.ticket.as_ref().is_some_and(|t| t.restored) {
@@ -229,7 +254,7 @@ impl Instance {
         }
         if let Some(what) = refusal {
             run.say(Level::Error, format!("Invariant check failed. {what} is impossible."));
-            return Ok(false);
+            return Err(run.ticket_error(doing));
         }
         if run.cancelled() {
             return Err(run.ticket_error(doing));
@@ -238,17 +263,18 @@ impl Instance {
             Level::Error,
             "Invariant check failed. Trying to restore a sane environment".to_owned(),
         );
+        // Whatever was banned before may be gone, also where the repair fails: the engine bans it
+        // again.
+        run.repaired = true;
         let Some(repair) = run.prepare("actionrepair", family) else { return Ok(false) };
         if repair.is_empty() {
-            self.restart(run, &covered(&run.job.spec, family))?;
+            self.restart(run, family)?;
         } else if !run.execute(&repair, false) {
             self.reset(&run.job.spec, family, false);
             run.say(Level::Critical, "Unable to restore environment".to_owned());
             return Ok(false);
         }
-        // Whatever was banned before may be gone; the engine bans it again.
         self.reset(&run.job.spec, family, true);
-        run.repaired = true;
         if run.execute(&check, false) {
             return Ok(true);
         }
@@ -257,22 +283,35 @@ impl Instance {
     }
 
     /// `actionstop` with errors ignored, then `actionstart`.
-    fn restart(&mut self, run: &mut Run<'_>, families: &[RunFamily]) -> Result<(), String> {
-        let running: Vec<_> = families.iter().copied().filter(|f| self.is_started(*f)).collect();
-        run.for_each("actionstop", &running);
-        for family in families {
-            self.families.insert(*family, Running::default());
-            // Another family that shares the start command lost its environment with it.
-            if let Some((_, key)) = self.starts.iter().find(|(f, _)| f == family).cloned() {
-                self.starts.retain(|(_, k)| *k != key);
-            }
+    fn restart(&mut self, run: &mut Run<'_>, family: RunFamily) -> Result<(), String> {
+        let one_for_all = !conditional(&run.job.spec);
+        let mut running = vec![family];
+        match family {
+            // What an id that is no address needs may be anything.
+            RunFamily::None => running = self.started(),
+            one if self.is_started(one) => {}
+            _ if one_for_all && self.is_started(RunFamily::Any) => {}
+            _ => running.clear(),
         }
-        self.start(run, families)
+        run.for_each("actionstop", &running);
+        if one_for_all || family == RunFamily::None {
+            self.starts.clear();
+        }
+        if family == RunFamily::None {
+            self.families.clear();
+        } else {
+            self.families.set(family, Running::default());
+        }
+        // Another family that shares the start command lost its environment with it.
+        if let Some((_, key)) = self.starts.iter().find(|(f, _)| *f == family).cloned() {
+            self.starts.retain(|(_, k)| *k != key);
+        }
+        self.start(run, &environment(&run.job.spec, family))
     }
 
-    fn flush(&mut self, run: &mut Run<'_>) -> Result<(), String> {
+    fn flush(&mut self, run: &mut Run<'_>, refusal: Option<&str>) -> Result<(), String> {
         let full = self.families.iter().filter(|(_, s)| s.started && s.items);
-        let families: Vec<_> = full.map(|(f, _)| *f).collect();
+        let families: Vec<_> = full.map(|(f, _)| f).collect();
         let empty = |f: &RunFamily| {
             property(&run.job.spec, "actionflush", *f).is_none_or(|t| t.trim().is_empty())
         };
@@ -282,16 +321,22 @@ impl Instance {
         }
         let failed = run.for_each("actionflush", &families);
         for family in families.iter().filter(|f| !failed.contains(f)) {
-            self.families.insert(*family, Running { started: true, items: false });
+            self.families.set(*family, Running { started: true, items: false });
         }
-        let refusal = (!flag(&run.job.spec, "actionrepair_on_unban")).then_some("Flush");
-        for &family in failed.iter().take(1) {
-            let _ = self.sane(run, family, refusal, "flushing");
+        if !failed.is_empty() {
+            let _ = self.check(run, refusal, "flushing");
         }
         run.operation_result("flushing", failed.is_empty())
     }
 
-    fn check(&mut self, run: &mut Run<'_>) -> Result<(), String> {
+    /// Checks every environment, and repairs what is broken unless `refusal` names what is then
+    /// impossible.
+    fn check(
+        &mut self,
+        run: &mut Run<'_>,
+        refusal: Option<&str>,
+        doing: &str,
+    ) -> Result<(), String> {
         let mut seen = Vec::new();
         let mut result = Ok(());
         for family in self.started() {
@@ -301,7 +346,7 @@ impl Instance {
                 continue;
             }
             seen.push(key);
-            match self.sane(run, family, None, "checking") {
+            match self.sane(run, family, refusal, doing) {
                 Ok(true) => {}
                 Ok(false) => {
                     self.reset(&run.job.spec, family, false);
@@ -402,26 +447,23 @@ impl<'a> Run<'a> {
         ended.is_some_and(|e| e.good(&[0]))
     }
 
-    /// Executes a command for each family, the same text once; the families that failed.
+    /// Executes a command for each family, the same text until it has succeeded once; the families
+    /// that failed.
     fn for_each(&mut self, key: &str, families: &[RunFamily]) -> Vec<RunFamily> {
-        let mut done: Vec<(String, bool)> = Vec::new();
+        let mut done = Vec::new();
         let mut failed = Vec::new();
         for &family in families {
-            let good = match self.prepare(key, family) {
-                None => false,
-                Some(command) => {
-                    let key = command.run_key();
-                    match done.iter().find(|(k, _)| *k == key) {
-                        Some((_, good)) => *good,
-                        None => {
-                            let good = self.execute(&command, false);
-                            done.push((key, good));
-                            good
-                        }
-                    }
-                }
+            let Some(command) = self.prepare(key, family) else {
+                failed.push(family);
+                continue;
             };
-            if !good {
+            let key = command.run_key();
+            if done.contains(&key) {
+                continue;
+            }
+            if self.execute(&command, false) {
+                done.push(key);
+            } else {
                 failed.push(family);
             }
         }
@@ -456,14 +498,9 @@ fn all_families(spec: &ActionSpec) -> Vec<RunFamily> {
     spec.families.iter().copied().map(RunFamily::Only).collect()
 }
 
-/// The family whose environment a ban needs: without conditional values there is one for all.
-fn environment(spec: &ActionSpec, family: RunFamily) -> RunFamily {
-    if conditional(spec) { family } else { RunFamily::Any }
-}
-
-/// The families to start for it: an id that is no address may need any of them.
-fn covered(spec: &ActionSpec, family: RunFamily) -> Vec<RunFamily> {
-    match environment(spec, family) {
+/// The families to start for a ban: an id that is no address may need any of them.
+fn environment(spec: &ActionSpec, family: RunFamily) -> Vec<RunFamily> {
+    match family {
         RunFamily::None => all_families(spec),
         one => vec![one],
     }

@@ -135,7 +135,7 @@ impl Life {
             ActionOp::Reban => self.ban(job, call, "reban"),
             ActionOp::Prolong => self.ban(job, call, "prolong"),
             ActionOp::Unban => self.ban(job, call, "unban"),
-            ActionOp::Flush => {
+            ActionOp::Flush | ActionOp::LastFlush => {
                 self.ready(call)?;
                 let done = self.life(call, "flush")?;
                 self.failures = 0;
