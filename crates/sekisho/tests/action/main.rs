@@ -1,4 +1,5 @@
-//! Running actions for real: life cycles, shells, lanes, and the stock action files.
+//! Running actions for real: life cycles, shells, lanes. (The stock action files
+//! have a test program of their own, `transcripts`.)
 
 #![allow(clippy::disallowed_methods)]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
@@ -8,4 +9,3 @@ mod lanes;
 mod life;
 mod python;
 mod shell;
-mod stock;
