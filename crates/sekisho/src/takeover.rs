@@ -130,9 +130,14 @@ fn look(tree: &Tree) -> Vec<Finding> {
         Ok(loaded) => loaded,
         Err(fatal) => {
             let each = fatal.errors.iter();
-            return each
-                .map(|e| Finding::new(Verdict::Broken, e.to_string()).at(e.origin()))
-                .collect();
+            let mut found: Vec<Finding> =
+                each.map(|e| Finding::new(Verdict::Broken, e.to_string()).at(e.origin())).collect();
+            found.push(Finding::new(
+                Verdict::Note,
+                "neither program starts with this; mend it, or name with -c the folder that holds \
+                 jail.conf",
+            ));
+            return found;
         }
     };
     let mut found = findings::of_configuration(&loaded);

@@ -71,7 +71,11 @@ fn says_what_a_change_would_mean() {
         assert_eq!(traces(site.dir.path()), before, "{name}: something was changed");
     }
     let site = Site::empty();
-    check(&site, &[]).exits(255).has(&["no accessible config files for 'jail'", "Does not work"]);
+    check(&site, &[]).exits(255).has(&[
+        "no accessible config files for 'jail'",
+        "Does not work",
+        "name with -c the folder that holds jail.conf",
+    ]);
     check(&site, &["--nosuch"]).exits(255).has(&["there is no option '--nosuch'", "Usage"]);
 }
 
