@@ -153,7 +153,8 @@ def ban_again(actions):
     for name, action in actions._actions.items():
         while enforces(action):
             tickets = [t for t in actions.banManager
-                       if t.banEpoch < action.banEpoch and t.getID() not in action._due]
+                       if t.banEpoch < action.banEpoch and t.getID() not in action._due
+                       and not (t.restored and getattr(action, 'norestored', False))]
             if not tickets:
                 break
             for ticket in sorted(tickets, key=order):
