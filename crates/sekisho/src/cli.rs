@@ -9,7 +9,7 @@ pub mod completion;
 mod manual;
 
 pub use commands::{COMMANDS, CommandHelp, OWN_COMMANDS};
-pub use manual::manual;
+pub use manual::{PROGRAMS, manual};
 
 /// What an option does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,6 +12,7 @@ pub mod daemon;
 pub mod embedded;
 pub mod files;
 pub mod handover;
+pub mod interpreter;
 pub mod log;
 pub mod paths;
 pub mod process;
@@ -34,9 +35,13 @@ pub type LogFn = Arc<dyn Fn(Record) + Send + Sync>;
 /// Runs the program that was called, by the name it was called by; `own` is the name it was built
 /// under.
 pub fn run_as(own: &str) -> std::process::ExitCode {
-    let mut args = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned());
-    let name = args.next().unwrap_or_else(|| own.to_owned());
-    let args: Vec<String> = args.collect();
+    let mut args = std::env::args_os();
+    let name = args.next().unwrap_or_else(|| own.into()).to_string_lossy().into_owned();
+    if programs::base(own, &name) == "fail2ban-python" {
+        // Its arguments may be any bytes, and mean nothing to us.
+        return interpreter::main(&args.collect::<Vec<_>>()).into();
+    }
+    let args: Vec<String> = args.map(|arg| arg.to_string_lossy().into_owned()).collect();
     let parts = programs::Parts { daemon: daemon::run, run: run::main, regex: regex_tool::main };
     programs::main(own, &name, &args, parts).into()
 }

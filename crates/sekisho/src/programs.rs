@@ -32,6 +32,16 @@ const UNLISTED: &[&str] = &[
     "set",
 ];
 
+/// Which of our programs was called: `name` without its path, or `own` if it is none of ours.
+pub fn base<'a>(own: &'a str, name: &'a str) -> &'a str {
+    let base = name.rsplit('/').next().unwrap_or_default();
+    match base {
+        "fail2ban-client" | "fail2ban-server" | "fail2ban-regex" | "fail2ban-python"
+        | "sekisho" => base,
+        _ => own,
+    }
+}
+
 /// Runs the program called `name` (its path is cut off) with its arguments; the exit code. A name
 /// that is none of ours is `own`, the name that this binary was built under.
 pub fn main(own: &str, name: &str, args: &[String], parts: Parts) -> u8 {
@@ -40,12 +50,7 @@ pub fn main(own: &str, name: &str, args: &[String], parts: Parts) -> u8 {
     {
         return client::background(rest, parts.daemon);
     }
-    let base = name.rsplit('/').next().unwrap_or_default();
-    let base = match base {
-        "fail2ban-client" | "fail2ban-server" | "fail2ban-regex" | "sekisho" => base,
-        _ => own,
-    };
-    match base {
+    match base(own, name) {
         "fail2ban-client" => client::main(Program::Client, args, parts.daemon),
         "fail2ban-server" => client::main(Program::Server, args, parts.daemon),
         "fail2ban-regex" => (parts.regex)(args),

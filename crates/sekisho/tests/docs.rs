@@ -48,7 +48,7 @@ fn committed(name: &str, made: &str) {
 
 #[test]
 fn manual_pages_are_those_of_the_tables() {
-    for program in ["sekisho", "fail2ban-client", "fail2ban-server", "fail2ban-regex"] {
+    for program in sekisho::cli::PROGRAMS {
         committed(&format!("docs/man/{program}.1"), &sekisho::cli::manual(program).unwrap());
     }
 }

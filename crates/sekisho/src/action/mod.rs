@@ -12,7 +12,7 @@
 mod instance;
 mod lanes;
 mod lookup;
-mod python;
+pub(crate) mod python;
 mod report;
 mod shell;
 

@@ -6,6 +6,10 @@
 use super::{CommandHelp, OPTIONS, commands_of};
 use crate::{regex_tool, run, takeover};
 
+/// All that have a page.
+pub const PROGRAMS: &[&str] =
+    &["sekisho", "fail2ban-client", "fail2ban-server", "fail2ban-regex", "fail2ban-python"];
+
 /// The manual page of a program; `None` if it is none of ours.
 pub fn manual(program: &str) -> Option<String> {
     let (synopsis, what, about) = match program {
@@ -35,6 +39,13 @@ pub fn manual(program: &str) -> Option<String> {
              is banned. LOG is a file, `-` for standard input, `systemd-journal`, or a log line \
              itself; REGEX is a regular expression, a filter, a jail, or the file of a filter.",
         ),
+        "fail2ban-python" => (
+            "[OPTIONS] [SCRIPT [ARGUMENT]...]",
+            "run a Python script that imports parts of fail2ban",
+            "Becomes python3, which finds fail2ban.helpers, fail2ban.server.ipdns and the other \
+             modules that actions written in Python find, before all that are installed. The \
+             options -E and -I of python3 hide them.",
+        ),
         _ => return None,
     };
     let mut page = format!(
@@ -48,10 +59,12 @@ pub fn manual(program: &str) -> Option<String> {
         escape(about),
     );
     page.push_str(".SH OPTIONS\n");
-    if program == "fail2ban-regex" {
-        regex_tool::option_list().for_each(|(names, help)| entry(&mut page, &names, help));
-    } else {
-        OPTIONS.iter().for_each(|option| entry(&mut page, &option.synopsis(), option.help));
+    match program {
+        "fail2ban-regex" => {
+            regex_tool::option_list().for_each(|(names, help)| entry(&mut page, &names, help));
+        }
+        "fail2ban-python" => page.push_str("Those of python3(1).\n"),
+        _ => OPTIONS.iter().for_each(|option| entry(&mut page, &option.synopsis(), option.help)),
     }
     if matches!(program, "sekisho" | "fail2ban-client") {
         page.push_str(".SH COMMANDS\n");
@@ -73,10 +86,10 @@ pub fn manual(program: &str) -> Option<String> {
     page.push_str(".SH EXIT STATUS\n");
     page.push_str(match program {
         "fail2ban-regex" => "0, 2 if the command line is wrong, or 255 on any other failure.\n",
+        "fail2ban-python" => "That of python3; 127 if there is none, 126 if it cannot be run.\n",
         _ => "0, or 255 on any failure.\n",
     });
-    let all = ["sekisho", "fail2ban-client", "fail2ban-server", "fail2ban-regex"];
-    let others = all.iter().filter(|other| **other != program);
+    let others = PROGRAMS.iter().filter(|other| **other != program);
     let others: Vec<String> = others.map(|other| format!("{}(1)", escape(other))).collect();
     page.push_str(&format!(".SH SEE ALSO\n{}\n", others.join(", ")));
     Some(page)

@@ -38,6 +38,7 @@ use sekisho_core::value::Value;
 
 use self::life::{Life, Surroundings};
 use self::process::{Process, Tools};
+pub use self::process::{SHIM, StartError};
 use super::lanes::{ENFORCE_MAX, NOTIFY_MAX};
 use super::lookup::PastBansFn;
 use super::send;

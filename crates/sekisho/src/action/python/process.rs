@@ -21,8 +21,8 @@ use serde_json::Value as Json;
 use super::message::{Answer, Said};
 use crate::{LogFn, clock};
 
-/// What runs in the process.
-const SHIM: &str = include_str!("shim.py");
+/// What runs in the process; imported under the name `fail2ban`, it offers the modules alone.
+pub const SHIM: &str = include_str!("shim.py");
 /// What fetches it: kept short, since process lists show it. `-c` puts the current folder, which is
 /// nobody's library, in front of all modules; it goes first.
 const BOOT: &str = "\

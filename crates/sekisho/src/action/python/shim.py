@@ -144,8 +144,8 @@ class Forward(logging.Handler):
         self._wire.send({"log": [record.levelno, clean(record.name), clean(text)]})
 
 
-def prepare_logging(wire):
-    """fail2ban's levels, and a handler for all that is logged below its name."""
+def add_log_levels():
+    """fail2ban's levels."""
     levels = (("HEAVYDEBUG", 5, "HEAVY"), ("TRACEDEBUG", 7, "TRACE"), ("MSG", 18, "MSG"))
     for attribute, level, name in levels + (("NOTICE", 25, "NOTICE"),):
         setattr(logging, attribute, level)
@@ -155,6 +155,10 @@ def prepare_logging(wire):
         self.log(logging.NOTICE, msg, *args, **kwargs)
 
     logging.Logger.notice = notice
+
+
+def forward_log(wire):
+    """A handler for all that is logged below fail2ban's name."""
     root = logging.getLogger("fail2ban")
     root.setLevel(1)
     root.propagate = False
@@ -912,8 +916,7 @@ def main():
         # It only helps to understand a crash.
         pass
     die_with_server()
-    prepare_logging(wire)
-    install_modules()
+    forward_log(wire)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=wire.detach)
     wire.send({"hello": "%d.%d.%d" % sys.version_info[:3]})
@@ -925,4 +928,8 @@ def main():
         wire.write(host.answer(request))
 
 
-main()
+add_log_levels()
+install_modules()
+# As the module `fail2ban` it only offers what can be imported.
+if __name__ == "__main__":
+    main()
