@@ -539,6 +539,29 @@ fn a_restored_ban_that_an_action_left_out_is_taken_back() {
     assert_eq!(lab.jobs_text(), ["fw Unban 192.0.2.1"]);
 }
 
+/// Also where the answer had to wait, for the address of a name.
+#[test]
+fn what_is_refused_is_in_the_log() {
+    let mut lab = started(&[]);
+    lab.send(words("set j unbanip --report-absent 192.0.2.1"));
+    lab.send(words("set j unbanip --report-absent h.example"));
+    lab.send(words("set j unbanip 192.0.2.1"));
+    lab.work();
+    lab.send(words("get nobody maxretry"));
+    let refused = lab.logs_with("has failed");
+    assert_eq!(
+        refused,
+        [
+            "ERROR Command ['set', 'j', 'unbanip', '--report-absent', '192.0.2.1'] has failed. \
+             Received ValueError(\"not banned: ['192.0.2.1']\")",
+            "ERROR Command ['set', 'j', 'unbanip', '--report-absent', 'h.example'] has failed. \
+             Received ValueError(\"not banned: ['h.example']\")",
+            "ERROR Command ['get', 'nobody', 'maxretry'] has failed. \
+             Received UnknownJailException('nobody')",
+        ]
+    );
+}
+
 #[test]
 fn a_notification_is_flushed_too() {
     let mut mail = mail();

@@ -24,34 +24,23 @@ const MAX_NAMES: usize = 100;
 
 impl Engine {
     pub(super) fn control(&mut self, request: RequestId, words: &Words) {
-        let done = match Command::parse(words) {
-            Ok(command) => self.execute(Teller::Client(request), command),
-            Err(error) => Err(error),
-        };
+        let done = Command::parse(words).and_then(|command| {
+            // A stream tells of its commands one by one.
+            if !matches!(command, Command::Stream(_) | Command::Reload(_)) {
+                self.desk.begin_command(request, words);
+            }
+            self.execute(Teller::Client(request), command)
+        });
         let result = match done {
             Ok(None) => return,
             Ok(Some(value)) => Ok(value),
             Err(error) => {
-                self.log_refused(words, &error);
+                self.desk.log_refused(words, &error);
                 Err(error)
             }
         };
+        self.desk.end_command(request);
         self.desk.out.push(Effect::Reply { request, result });
-    }
-
-    pub(super) fn log_refused(&mut self, words: &Words, error: &CommandError) {
-        let mut shown = words.repr();
-        if shown.len() > 2000 {
-            let end = shown.floor_char_boundary(2000);
-            shown.truncate(end);
-            shown.push('…');
-        }
-        let origin = match &words.origin {
-            Some(origin) => format!(" ({origin})"),
-            None => String::new(),
-        };
-        let text = format!("Command {shown} has failed. Received {}{origin}", repr(error));
-        self.desk.log(Level::Error, logger::TRANSMITTER, text);
     }
 
     /// Carries out a command; `None` if the teller will be told later.
@@ -410,7 +399,7 @@ fn unknown(name: &str) -> CommandError {
 }
 
 /// Python's `repr` of the exception.
-fn repr(error: &CommandError) -> String {
+pub(super) fn repr(error: &CommandError) -> String {
     let class = match error.class {
         ErrorClass::Exception => "Exception",
         ErrorClass::ValueError => "ValueError",

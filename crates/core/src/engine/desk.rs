@@ -6,10 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::control::repr;
 use super::count::Case;
 use super::{Config, JailKey};
 use crate::action::{Facts, NoLookUp, RunFamily, prepare_text};
-use crate::command::{CommandError, ErrorClass};
+use crate::command::{CommandError, ErrorClass, Words};
 use crate::effect::{
     ActionId, ActionOp, ActionSpec, Ask, AskId, Counters, Effect, Job, JobId, Level, Record,
     RequestId, SourceId, StoreOp,
@@ -143,6 +144,8 @@ pub(super) struct Desk {
     jobs: BTreeMap<JobId, JobInfo>,
     asks: BTreeMap<AskId, Asked>,
     waits: BTreeMap<WaitId, Wait>,
+    /// What clients that wait have asked for.
+    commands: BTreeMap<RequestId, Words>,
     next: u64,
     random: u64,
     /// The database as the last `set dbfile` wanted it, and as it was answered.
@@ -174,6 +177,7 @@ impl Desk {
             jobs: BTreeMap::new(),
             asks: BTreeMap::new(),
             waits: BTreeMap::new(),
+            commands: BTreeMap::new(),
             next: 1,
             dbfile: (Value::None, Value::None),
             store_trouble: None,
@@ -329,6 +333,31 @@ impl Desk {
         }
     }
 
+    /// A command was refused.
+    pub fn log_refused(&mut self, words: &Words, error: &CommandError) {
+        let mut shown = words.repr();
+        if shown.len() > 2000 {
+            let end = shown.floor_char_boundary(2000);
+            shown.truncate(end);
+            shown.push('…');
+        }
+        let origin = match &words.origin {
+            Some(origin) => format!(" ({origin})"),
+            None => String::new(),
+        };
+        let text = format!("Command {shown} has failed. Received {}{origin}", repr(error));
+        self.log(Level::Error, logger::TRANSMITTER, text);
+    }
+
+    /// A client's command is carried out, which may end later, and badly.
+    pub fn begin_command(&mut self, request: RequestId, words: &Words) {
+        self.commands.insert(request, words.clone());
+    }
+
+    pub fn end_command(&mut self, request: RequestId) -> Option<Words> {
+        self.commands.remove(&request)
+    }
+
     /// Begins a wait that is held open until [`Desk::wait_done`] has been called once more than
     /// [`Desk::wait_for`].
     pub fn wait(&mut self, teller: Teller, reply: Reply, limit: Option<Span>) -> WaitId {
@@ -370,7 +399,13 @@ impl Desk {
             Reply::Unbanned { count, .. } => Ok(Value::Int(count)),
         };
         match wait.teller {
-            Teller::Client(request) => self.out.push(Effect::Reply { request, result }),
+            Teller::Client(request) => {
+                let words = self.end_command(request);
+                if let (Err(error), Some(words)) = (&result, &words) {
+                    self.log_refused(words, error);
+                }
+                self.out.push(Effect::Reply { request, result });
+            }
             Teller::Stream(outer) => {
                 if let Err(error) = result
                     && let Some(Reply::Done(reply)) = self.wait_reply(outer)

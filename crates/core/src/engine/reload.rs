@@ -73,7 +73,7 @@ impl Engine {
             Err(error) => Err(error),
         };
         let Err(error) = result else { return };
-        self.log_refused(words, &error);
+        self.desk.log_refused(words, &error);
         let text = match &words.origin {
             Some(origin) => format!("{origin}: {}", error.text()),
             None => error.text(),

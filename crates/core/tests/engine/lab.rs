@@ -229,8 +229,12 @@ impl Lab {
         self.logs.iter().any(|l| l == line)
     }
 
+    pub fn logs_with(&self, part: &str) -> Vec<&str> {
+        self.logs.iter().map(String::as_str).filter(|l| l.contains(part)).collect()
+    }
+
     pub fn count_log(&self, part: &str) -> usize {
-        self.logs.iter().filter(|l| l.contains(part)).count()
+        self.logs_with(part).len()
     }
 
     /// What happened so far does not matter.
