@@ -15,6 +15,7 @@ use sekisho_core::command::{CommandError, ErrorClass, Words};
 use sekisho_core::effect::{
     ActionFailure, Answer, Batch, Event, FileStamp, History, Position, SourceState,
 };
+use sekisho_core::expr::Number;
 use sekisho_core::filter::{
     Filter, FilterOutput, FilterSpec, LineContext, Reader, Report, Scanner, UseDns, process_batch,
 };
@@ -201,7 +202,7 @@ fn context(now: Timestamp, live: bool) -> LineContext<'static> {
         jail: "",
         now,
         live,
-        findtime: Some(Span::from_secs(600)),
+        findtime: Some(Number::Int(600)),
         entry_time: None,
         skipped: &[],
         check_all: false,

@@ -4,6 +4,7 @@
 use proptest::prelude::*;
 
 use sekisho_core::effect::Level;
+use sekisho_core::expr::Number;
 use sekisho_core::filter::{
     Filter, FilterOutput, FilterSpec, Finding, FoundId, LineContext, MAX_LINE, Reader, Report,
     Scanner, UseDns, process_batch,
@@ -25,7 +26,7 @@ fn ctx() -> LineContext<'static> {
         jail: "j",
         now: NOW,
         live: true,
-        findtime: Some(Span::from_secs(600)),
+        findtime: Some(Number::Int(600)),
         entry_time: None,
         skipped: &[],
         check_all: false,
@@ -123,6 +124,7 @@ fn the_clock_judges_dates() {
     let live = ctx();
     let catch_up = LineContext { live: false, ..live };
     let test = LineContext { live: false, findtime: None, ..live };
+    let exact = LineContext { findtime: Some(Number::Float(90.5)), ..catch_up };
     let near = "2026-11-23 09:59:10 x 1.2.3.4";
     let behind = "2026-11-23 09:30:00 x 1.2.3.4";
     let ahead = "2026-11-23 11:00:00 x 1.2.3.4";
@@ -165,6 +167,16 @@ fn the_clock_judges_dates() {
                     .into(),
                 odd(behind),
                 "1.2.3.4 -50".into(),
+            ],
+        ),
+        (
+            &exact,
+            vec![behind],
+            vec![
+                "[j] Ignoring all log entries older than 90.5s; these are probably messages \
+                 generated while fail2ban was not running."
+                    .into(),
+                odd(behind),
             ],
         ),
         (&catch_up, vec![ahead], vec!["1.2.3.4 +0".into()]),

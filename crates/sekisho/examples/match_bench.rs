@@ -8,8 +8,9 @@
 use std::io::{self, BufWriter, Read, Write};
 
 use sekisho::regex_tool::load_filter;
+use sekisho_core::expr::Number;
 use sekisho_core::filter::{FilterOutput, LineContext, Reader, Report, Scanner, process_batch};
-use sekisho_core::time::{Span, Timestamp};
+use sekisho_core::time::Timestamp;
 
 /// What one slice of a source holds at most.
 const SLICE: usize = 256 * 1024;
@@ -39,7 +40,7 @@ fn run(log: &str, config: &str, names: &[&str]) {
         jail,
         now,
         live: false,
-        findtime: Some(Span::from_secs(10 * 366 * 86_400)),
+        findtime: Some(Number::Int(10 * 366 * 86_400)),
         entry_time: None,
         skipped: &[],
         check_all: false,

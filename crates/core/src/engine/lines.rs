@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::count::{Case, What};
 use super::desk::logger;
 use super::{Engine, JailKey};
-use crate::command::{CommandError, ErrorClass};
+use crate::command::{CommandError, ErrorClass, Seconds};
 use crate::effect::{Batch, Effect, Level, Position};
 use crate::filter::{
     Filter, FilterError, FilterOutput, FilterSpec, Finding, FoundId, LineContext, Pattern, Reader,
@@ -134,7 +134,7 @@ struct Part {
     name: Arc<str>,
     filter: Filter,
     version: u64,
-    findtime: crate::time::Span,
+    findtime: Seconds,
     /// Bytes at the beginning that it has read in an earlier life.
     skip: usize,
 }
@@ -169,7 +169,7 @@ impl Engine {
                 name: Arc::clone(&jail.name),
                 filter,
                 version: jail.lines.version,
-                findtime: jail.spec.find_span(),
+                findtime: jail.spec.find_time,
                 skip,
             });
         }

@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use crate::bantime::span;
+use crate::command::Seconds;
 use crate::date::{DateDetector, Stamp};
 use crate::duration;
 use crate::effect::{Level, Record};
@@ -252,7 +254,7 @@ impl Dating {
         &mut self,
         ctx: &LineContext<'_>,
         time: Timestamp,
-        findtime: Span,
+        findtime: Seconds,
         line: &str,
         out: &mut Vec<FilterOutput>,
     ) -> Option<Timestamp> {
@@ -278,13 +280,12 @@ impl Dating {
             self.last = Some(ctx.now);
             return Some(ctx.now);
         }
-        if time < ctx.now.minus(findtime) {
+        if time < ctx.now.minus(span(findtime)) {
             self.warn(Warning::TooOld, ctx, out, || {
                 vec![
                     format!(
-                        "Ignoring all log entries older than {}s; these are probably \
-                         messages generated while fail2ban was not running.",
-                        findtime.as_secs()
+                        "Ignoring all log entries older than {findtime}s; these are probably \
+                         messages generated while fail2ban was not running."
                     ),
                     format!("{odd} {line}"),
                 ]

@@ -16,11 +16,12 @@ mod scan;
 mod spec;
 mod window;
 
+use crate::command::Seconds;
 use crate::date::{DateDetector, Stamp};
 use crate::effect::Record;
 use crate::failure::{Failure, Fields, MatchedLine};
 use crate::id::Id;
-use crate::time::{Span, Timestamp, Zone};
+use crate::time::{Timestamp, Zone};
 
 pub use batch::{BatchStats, Reader, process_batch};
 pub use pattern::Pattern;
@@ -45,7 +46,7 @@ pub struct LineContext<'a> {
     pub live: bool,
     /// Lines are judged by the clock: old ones are skipped, odd ones are now. `None` (a test of
     /// patterns) takes every date as it is.
-    pub findtime: Option<Span>,
+    pub findtime: Option<Seconds>,
     /// The time of a journal entry; dates are not looked for in its text.
     pub entry_time: Option<Timestamp>,
     /// Lines before this one that were not judged; a line without a date may borrow theirs.
