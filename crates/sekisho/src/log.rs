@@ -191,6 +191,8 @@ impl Logger {
     pub fn flush(&self) -> &'static str {
         let target = self.lock().target.clone();
         let Target::File { path, .. } = &target else {
+            let name = self.lock().settings.target.clone();
+            self.log(server(Level::Info, format!("flush performed on {name}")));
             return "flushed";
         };
         let path = path.display().to_string();

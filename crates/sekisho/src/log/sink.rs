@@ -5,9 +5,9 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::net::{UnixDatagram, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -218,8 +218,10 @@ pub struct Sink {
 
 #[derive(Debug)]
 enum Out {
-    /// A file or a standard stream.
-    File(File),
+    /// A standard stream.
+    Stream(File),
+    /// A file, which may be moved or removed while we write to it.
+    File(File, PathBuf),
     Syslog {
         socket: PathBuf,
         facility: u8,
@@ -239,22 +241,9 @@ impl Sink {
     /// Opens a target.
     pub fn open(target: &Target) -> io::Result<Sink> {
         let out = match target {
-            Target::File { path, .. } => Out::File(
-                // Not a controlling terminal, should it be one; and a pipe that nobody reads is
-                // an error, not a wait: the caller is the thread that orders bans.
-                OpenOptions::new()
-                    .append(true)
-                    .create(true)
-                    .mode(0o600)
-                    .custom_flags(
-                        (rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::NONBLOCK)
-                            .bits()
-                            .cast_signed(),
-                    )
-                    .open(path)?,
-            ),
-            Target::Stdout(_) => Out::File(rustix::stdio::stdout().try_clone_to_owned()?.into()),
-            Target::Stderr(_) => Out::File(rustix::stdio::stderr().try_clone_to_owned()?.into()),
+            Target::File { path, .. } => Out::File(open_file(path)?, path.clone()),
+            Target::Stdout(_) => Out::Stream(rustix::stdio::stdout().try_clone_to_owned()?.into()),
+            Target::Stderr(_) => Out::Stream(rustix::stdio::stderr().try_clone_to_owned()?.into()),
             Target::Syslog { socket, facility, .. } => Out::Syslog {
                 socket: socket.clone(),
                 facility: *facility,
@@ -297,7 +286,7 @@ impl Sink {
         }
         self.format.write(&mut self.buffer, at, zone, self.pid, record);
         let result = match &mut self.out {
-            Out::File(_) => {
+            Out::Stream(_) | Out::File(..) => {
                 self.buffer.push('\n');
                 self.records += 1;
                 return;
@@ -320,7 +309,7 @@ impl Sink {
     /// Writes to another stream from here on.
     #[cfg(test)]
     pub fn replace_file(&mut self, file: File) {
-        self.out = Out::File(file);
+        self.out = Out::Stream(file);
     }
 
     /// Whether it is time to write.
@@ -333,7 +322,14 @@ impl Sink {
         if self.buffer.is_empty() {
             return;
         }
-        if let Out::File(file) = &mut self.out {
+        if let Out::File(file, path) = &mut self.out
+            && is_moved(file, path)
+            && let Ok(new) = open_file(path)
+        {
+            *file = new;
+            self.torn = false;
+        }
+        if let Out::Stream(file) | Out::File(file, _) = &mut self.out {
             let torn = if self.torn { "\n" } else { "" };
             let written = write_patiently(file, torn.as_bytes())
                 .and_then(|()| write_patiently(file, self.buffer.as_bytes()));
@@ -357,6 +353,27 @@ impl Sink {
         if self.lost > 0 {
             self.lost = dropped;
         }
+    }
+}
+
+fn open_file(path: &Path) -> io::Result<File> {
+    // Not a controlling terminal, should it be one; and a pipe that nobody reads is an error, not a
+    // wait: the caller is the thread that orders bans.
+    let flags = rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::NONBLOCK;
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)
+}
+
+/// Whether a log file was rotated away without a word to us, so that nobody would find our lines.
+fn is_moved(file: &File, path: &Path) -> bool {
+    let Ok(open) = file.metadata() else { return false };
+    match std::fs::metadata(path) {
+        Ok(named) => (named.dev(), named.ino()) != (open.dev(), open.ino()),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
     }
 }
 
@@ -407,7 +424,8 @@ fn cut(text: &str) -> &str {
 fn journal_entry(text: &str, record: &Record) -> Vec<u8> {
     let mut out = format!(
         "SYSLOG_IDENTIFIER=fail2ban\nPRIORITY={}\nLOGGER={}\n",
-        severity(record.level),
+        // For Python's handler what is above INFO is a warning.
+        if record.level == Level::Notice { 4 } else { severity(record.level) },
         record.logger
     )
     .into_bytes();
