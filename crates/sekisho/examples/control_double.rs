@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use sekisho::client::{self, Launch, Program};
-use sekisho::control::socket::ControlServer;
+use sekisho::control::socket::{ControlServer, Listen};
 use sekisho::log::Logger;
 use sekisho::process::{self, PidFile};
 use sekisho_core::command::{CommandError, ErrorClass};
@@ -30,14 +30,14 @@ fn main() -> ExitCode {
 fn serve(launch: Launch) -> u8 {
     let (logger, _) = Logger::start(&launch.log);
     let (sender, events) = crossbeam_channel::bounded(100);
-    let server =
-        match ControlServer::start(&launch.socket, launch.force, sender.clone(), logger.func()) {
-            Ok(server) => server,
-            Err(error) => {
-                launch.ready.report(Err(&error.to_string()));
-                return client::FAILURE;
-            }
-        };
+    let listen = Listen::Path { path: &launch.socket, force: launch.force };
+    let server = match ControlServer::start(listen, sender.clone(), logger.func()) {
+        Ok(server) => server,
+        Err(error) => {
+            launch.ready.report(Err(&error.to_string()));
+            return client::FAILURE;
+        }
+    };
     let pid = match PidFile::create(&launch.pidfile).and_then(|pid| {
         process::forward_signals(sender)?;
         Ok(pid)

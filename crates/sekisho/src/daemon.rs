@@ -23,7 +23,7 @@ use sekisho_core::value::Value;
 
 use crate::action::{PastBansFn, Runner, ignore_command};
 use crate::client::Launch;
-use crate::control::socket::{ControlServer, SocketError};
+use crate::control::socket::{ControlServer, Listen, SocketError};
 use crate::log::{FAIL2BAN_VERSION, Logger};
 use crate::process::{self, PidFile, Ready};
 use crate::resolve::Resolver;
@@ -62,10 +62,11 @@ pub enum StartError {
 /// cannot. The exit code of the process: 0, or 255 where it could not start.
 pub fn run(launch: Launch) -> u8 {
     let (logger, trouble) = Logger::start(&launch.log);
+    let mut launch = launch;
     if let Some(trouble) = trouble {
         report(&logger, Level::Error, format!("{trouble}; logging to standard error instead"));
     }
-    match Server::start(&launch, logger.clone()) {
+    match Server::start(&mut launch, logger.clone()) {
         Ok(server) => server.run(launch.stream.unwrap_or_default(), launch.ready),
         Err(error) => {
             let text = error.to_string();
@@ -118,7 +119,7 @@ struct Server {
 }
 
 impl Server {
-    fn start(launch: &Launch, logger: Logger) -> Result<Server, StartError> {
+    fn start(launch: &mut Launch, logger: Logger) -> Result<Server, StartError> {
         report(&logger, Level::Info, "-".repeat(50));
         report(&logger, Level::Info, format!("Starting Fail2ban v{FAIL2BAN_VERSION}"));
         report(&logger, Level::Info, format!("This is sekisho {}", env!("CARGO_PKG_VERSION")));
@@ -126,8 +127,15 @@ impl Server {
         let (answer, answers) = unbounded();
         let (line, lines) = bounded(LINE_QUEUE);
         // The socket first: it tells whether another server runs, before anything is touched.
-        let control =
-            ControlServer::start(&launch.socket, launch.force, request.clone(), logger.func())?;
+        let listen = match launch.inherited.take() {
+            Some(listener) => {
+                let text = format!("Using socket activation, inherited socket {:?}", launch.socket);
+                report(&logger, Level::Info, text);
+                Listen::Inherited(listener)
+            }
+            None => Listen::Path { path: &launch.socket, force: launch.force },
+        };
+        let control = ControlServer::start(listen, request.clone(), logger.func())?;
         let unclean = launch.pidfile.exists();
         let pid = match PidFile::create(&launch.pidfile) {
             Ok(pid) => Some(pid),

@@ -17,6 +17,7 @@ use sekisho_core::value::Value;
 
 use crate::check::{self, DryRun};
 use crate::client::Launch;
+use crate::control::activation;
 use crate::log::LogSettings;
 use crate::process::{self, Ready};
 use crate::source::stdin;
@@ -59,11 +60,13 @@ struct Wish {
     conf: Option<String>,
     logs: Vec<String>,
     socket: Option<String>,
+    /// The socket was opened for us, and nobody else answers on it.
+    activated: bool,
 }
 
 /// Runs it; `args` are those behind `run`. The exit code.
 pub fn main(args: &[String]) -> u8 {
-    let wish = match parse(args) {
+    let mut wish = match parse(args) {
         Ok(Some(wish)) => wish,
         Ok(None) => {
             print!("{}", usage());
@@ -74,8 +77,17 @@ pub fn main(args: &[String]) -> u8 {
             return 255;
         }
     };
+    let inherited = match activation::inherited() {
+        Ok(inherited) => inherited,
+        Err(error) => {
+            eprintln!("sekisho run: {error}");
+            return 255;
+        }
+    };
+    wish.activated = inherited.is_some();
     match prepare(&wish, &Machine::look()) {
-        Ok(plan) => {
+        Ok(mut plan) => {
+            plan.launch.inherited = inherited;
             plan.lines.iter().for_each(|line| println!("{line}"));
             process::private("sekisho");
             daemon::run(plan.launch)
@@ -156,6 +168,7 @@ fn prepare(wish: &Wish, machine: &Machine) -> Result<Plan, String> {
     let launch = Launch {
         socket: places.socket,
         pidfile: places.pidfile,
+        inherited: None,
         force: false,
         log,
         stream: Some(stream),
@@ -315,7 +328,7 @@ impl Places {
             places.pidfile = PathBuf::from(format!("{socket}.pid"));
             places.socket = socket.into();
         }
-        if std::os::unix::net::UnixStream::connect(&places.socket).is_ok() {
+        if !wish.activated && std::os::unix::net::UnixStream::connect(&places.socket).is_ok() {
             return Err(format!(
                 "a fail2ban or sekisho server already runs on {}; stop it first \
                  (`systemctl stop fail2ban`, or `sekisho stop`)",

@@ -1,6 +1,7 @@
 //! Commands that need the configuration: `start`, `restart`, `reload`, `-t`, `-d`.
 
 use std::ffi::OsString;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use sekisho_core::value::Value;
 use super::configuration::Stream;
 use super::{Client, Link, LinkError, Program, print, say};
 use crate::cli::{self, Key};
+use crate::control::activation;
 use crate::control::pickle::Reply;
 use crate::log::LogSettings;
 use crate::paths;
@@ -31,6 +33,8 @@ pub struct Launch {
     pub socket: PathBuf,
     /// Where the process id is written.
     pub pidfile: PathBuf,
+    /// The listening socket, where somebody else has opened it.
+    pub inherited: Option<UnixListener>,
     /// Take the socket even if somebody answers on it.
     pub force: bool,
     /// The log until the configuration says otherwise.
@@ -44,7 +48,13 @@ pub struct Launch {
 impl Client {
     /// `start`, with a configuration that has been read already or is to be read now.
     pub(super) fn start(&self, preloaded: Option<Stream>) -> bool {
-        if !self.may_start() {
+        let foreground = self.parsed.has(Key::Foreground) && !self.parsed.has(Key::Background);
+        // A socket that was opened for us answers nobody yet.
+        let inherited = match activation::inherited() {
+            Ok(inherited) => inherited.filter(|_| foreground),
+            Err(error) => return not_started(&error.to_string()),
+        };
+        if inherited.is_none() && !self.may_start() {
             return false;
         }
         // With `--async` another client configures it.
@@ -56,10 +66,10 @@ impl Client {
                 None => return false,
             },
         };
-        if self.parsed.has(Key::Foreground) && !self.parsed.has(Key::Background) {
+        if foreground {
             process::private(self.name());
             let ready = if stream.is_some() { Ready::Foreground } else { Ready::Silent };
-            return (self.daemon)(self.launch(stream, ready)) == 0;
+            return (self.daemon)(self.launch(inherited, stream, ready)) == 0;
         }
         let limit = match self.parsed.value(Key::Timeout).map(sekisho_core::duration::parse) {
             None => START_LIMIT,
@@ -106,9 +116,15 @@ impl Client {
         self.parsed.value(Key::ProcessName).unwrap_or("fail2ban-server")
     }
 
-    fn launch(&self, stream: Option<Vec<Words>>, ready: Ready) -> Launch {
+    fn launch(
+        &self,
+        inherited: Option<UnixListener>,
+        stream: Option<Vec<Words>>,
+        ready: Ready,
+    ) -> Launch {
         Launch {
             socket: PathBuf::from(&self.settings.socket),
+            inherited,
             pidfile: PathBuf::from(&self.settings.pidfile),
             force: self.parsed.has(Key::Force),
             log: self.settings.log.clone(),
@@ -282,6 +298,7 @@ pub fn background(args: &[String], daemon: super::Daemon) -> u8 {
     process::become_daemon(parsed.value(Key::ProcessName).unwrap_or("fail2ban-server"));
     daemon(Launch {
         socket: text(Key::Socket).into(),
+        inherited: None,
         pidfile: text(Key::PidFile).into(),
         force: parsed.has(Key::Force),
         log: LogSettings {

@@ -3,6 +3,7 @@
 //! Nothing here decides anything: a request becomes an `Event::Control`, its result an answer. Bytes
 //! from the socket are data and may never build, call or import anything.
 
+pub mod activation;
 pub mod pickle;
 pub mod socket;
 pub mod text;

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use memchr::memmem;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FlockOperation, Mode, flock};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use sekisho_core::command::{CommandError, ErrorClass, Words};
@@ -30,7 +32,11 @@ pub const END: &[u8] = b"<F2B_END_COMMAND>";
 /// The message by which a client says goodbye.
 pub const CLOSE: &[u8] = b"<F2B_CLOSE_COMMAND>";
 /// Clients served at once.
-pub const MAX_CLIENTS: usize = 64;
+pub const MAX_CLIENTS: usize = 256;
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 512;
+/// Stack of a client's thread; a message nests [`pickle::MAX_DEPTH`] levels at most.
+const STACK: usize = 512 << 10;
 /// How long a client may leave its answer unread.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -40,6 +46,9 @@ pub enum SocketError {
     /// Somebody answers on it.
     #[error("Server already running")]
     InUse,
+    /// No thread or descriptor to serve with.
+    #[error("cannot serve the control socket: {0}")]
+    Serve(io::Error),
     /// The file system refuses.
     #[error("cannot open the control socket {}: {error} (is its folder there and writable? choose another with -s)", path.display())]
     Io {
@@ -50,13 +59,28 @@ pub enum SocketError {
     },
 }
 
+/// Where the listening socket comes from.
+#[derive(Debug)]
+pub enum Listen<'a> {
+    /// It is made. A socket file nobody listens on is replaced; one that is in use only by force.
+    Path {
+        /// Its path.
+        path: &'a Path,
+        /// Replace it in any case.
+        force: bool,
+    },
+    /// Somebody else has opened it, and keeps it.
+    Inherited(UnixListener),
+}
+
 /// The listening socket and everything that waits for an answer.
 #[derive(Debug)]
 pub struct ControlServer {
     shared: Arc<Shared>,
-    path: PathBuf,
-    /// Device and inode: only our own file is removed at the end.
-    identity: Option<(u64, u64)>,
+    /// A socket file of our own: path, device and inode. Only that one is removed at the end.
+    file: Option<(PathBuf, u64, u64)>,
+    /// Ends the wait for clients when it is shut down.
+    waker: UnixStream,
 }
 
 #[derive(Debug)]
@@ -94,17 +118,23 @@ impl Shared {
 
 impl ControlServer {
     /// Opens the socket and starts serving: every request becomes an [`Event::Control`] on `events`,
-    /// to be answered through [`ControlServer::reply`]. A socket file nobody listens on is
-    /// replaced; one that is in use only if `force` is set.
+    /// to be answered through [`ControlServer::reply`].
     pub fn start(
-        path: &Path,
-        force: bool,
+        listen: Listen<'_>,
         events: Sender<Event>,
         log: LogFn,
     ) -> Result<ControlServer, SocketError> {
-        let failed = |error| SocketError::Io { path: path.to_owned(), error };
-        let listener = listen(path, force)?;
-        let identity = std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
+        let (listener, file) = match listen {
+            Listen::Inherited(listener) => (listener, None),
+            Listen::Path { path, force } => {
+                let listener = bind(path, force)?;
+                let meta = std::fs::metadata(path).ok();
+                (listener, meta.map(|m| (path.to_owned(), m.dev(), m.ino())))
+            }
+        };
+        // Between the news of a client and its acceptance it may have gone.
+        listener.set_nonblocking(true).map_err(SocketError::Serve)?;
+        let (waker, wake) = UnixStream::pair().map_err(SocketError::Serve)?;
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             changed: Condvar::new(),
@@ -114,9 +144,9 @@ impl ControlServer {
         let for_thread = Arc::clone(&shared);
         thread::Builder::new()
             .name("control".into())
-            .spawn(move || accept(&listener, &for_thread, &events, &log))
-            .map_err(failed)?;
-        Ok(ControlServer { shared, path: path.to_owned(), identity })
+            .spawn(move || accept(&listener, &wake, &for_thread, &events, &log))
+            .map_err(SocketError::Serve)?;
+        Ok(ControlServer { shared, file, waker })
     }
 
     /// Answers a request; one that is unknown (its client has gone) is ignored. Never blocks.
@@ -129,16 +159,16 @@ impl ControlServer {
     }
 
     /// Ends: accepts nobody any more, answers what is still waiting with `['SHUTDOWN']`, gives
-    /// answers on their way `grace` to be read, and removes the socket file.
+    /// answers on their way `grace` to be read, and removes a socket file of its own.
     pub fn close(&self, grace: Duration) {
         if self.shared.closing.swap(true, Ordering::SeqCst) {
             return;
         }
-        let now = std::fs::metadata(&self.path).ok().map(|m| (m.dev(), m.ino()));
-        if now.is_some() && now == self.identity {
-            // Wakes the accepting thread, then leaves nothing behind for the next one to find.
-            let _ = UnixStream::connect(&self.path);
-            let _ = std::fs::remove_file(&self.path);
+        let _ = self.waker.shutdown(std::net::Shutdown::Both);
+        if let Some((path, dev, ino)) = &self.file
+            && std::fs::metadata(path).is_ok_and(|m| (m.dev(), m.ino()) == (*dev, *ino))
+        {
+            let _ = std::fs::remove_file(path);
         }
         let mut state = self.shared.lock();
         state.pending.clear();
@@ -174,7 +204,7 @@ fn is_alive(mut stream: &UnixStream) -> bool {
 }
 
 /// Creates the listening socket, mode 0600 from its first moment.
-fn listen(path: &Path, force: bool) -> Result<UnixListener, SocketError> {
+fn bind(path: &Path, force: bool) -> Result<UnixListener, SocketError> {
     let io = |error: io::Error| SocketError::Io { path: path.to_owned(), error };
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     match std::fs::DirBuilder::new().mode(0o755).create(folder) {
@@ -214,20 +244,32 @@ fn listen(path: &Path, force: bool) -> Result<UnixListener, SocketError> {
         rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
         rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
         rustix::fs::chmod(path, Mode::RUSR | Mode::WUSR)?;
-        rustix::net::listen(&socket, 128)?;
+        rustix::net::listen(&socket, BACKLOG)?;
         Ok(socket)
     };
     Ok(UnixListener::from(create().map_err(|e| io(e.into()))?))
 }
 
-fn accept(listener: &UnixListener, shared: &Arc<Shared>, events: &Sender<Event>, log: &LogFn) {
+fn accept(
+    listener: &UnixListener,
+    wake: &UnixStream,
+    shared: &Arc<Shared>,
+    events: &Sender<Event>,
+    log: &LogFn,
+) {
     loop {
-        let accepted = listener.accept();
+        let mut fds = [
+            PollFd::from_borrowed_fd(listener.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(wake.as_fd(), PollFlags::IN),
+        ];
+        let _ = poll(&mut fds, None);
+        // Whoever comes now is left to the next server, if that gets the same socket.
         if shared.closing.load(Ordering::SeqCst) {
             return;
         }
-        let stream = match accepted {
+        let stream = match listener.accept() {
             Ok((stream, _)) => stream,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
             Err(error) => {
                 // Out of descriptors, most likely: others will be given back.
                 log(record(Level::Error, format!("Control socket cannot accept: {error}")));
@@ -237,7 +279,8 @@ fn accept(listener: &UnixListener, shared: &Arc<Shared>, events: &Sender<Event>,
         };
         let Some(id) = admit(shared, &stream) else { continue };
         let (for_thread, events, for_log) = (Arc::clone(shared), events.clone(), Arc::clone(log));
-        let spawned = thread::Builder::new().name("client".into()).spawn(move || {
+        let thread = thread::Builder::new().name("client".into()).stack_size(STACK);
+        let spawned = thread.spawn(move || {
             serve(stream, id, &for_thread, &events, &for_log);
             for_thread.lock().clients.remove(&id);
             for_thread.changed.notify_all();

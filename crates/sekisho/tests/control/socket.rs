@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, unbounded};
 use sekisho::control::pickle::{self, Reply};
-use sekisho::control::socket::{ControlServer, Frames, MAX_CLIENTS, SocketError, send};
+use sekisho::control::socket::{ControlServer, Frames, Listen, MAX_CLIENTS, SocketError, send};
 use sekisho_core::command::{CommandError, ErrorClass};
 use sekisho_core::effect::Event;
 use sekisho_core::value::Value;
@@ -29,7 +29,8 @@ impl Double {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("run").join("s.sock");
         let (sender, events) = unbounded();
-        let server = ControlServer::start(&path, false, sender, Arc::new(|_| {})).unwrap();
+        let listen = Listen::Path { path: &path, force: false };
+        let server = ControlServer::start(listen, sender, Arc::new(|_| {})).unwrap();
         let server = Arc::new(server);
         let for_thread = Arc::clone(&server);
         thread::spawn(move || answer(&events, &for_thread));
@@ -179,7 +180,7 @@ fn stale_sockets_are_replaced_and_live_ones_are_not() {
     let path = dir.path().join("s.sock");
     let start = |path: &Path, force| {
         let (sender, _events) = unbounded();
-        ControlServer::start(path, force, sender, Arc::new(|_| {}))
+        ControlServer::start(Listen::Path { path, force }, sender, Arc::new(|_| {}))
     };
     drop(UnixListener::bind(&path).unwrap());
     assert!(path.exists());
