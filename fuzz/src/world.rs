@@ -170,6 +170,7 @@ impl World {
             Ask::LogPosition { .. } => Answer::LogPosition(None),
             Ask::Action { .. } => Answer::Property(Ok(Value::None)),
             Ask::Setting { .. } => Answer::Setting(Ok(Value::None)),
+            Ask::Origins(_) => Answer::Origins(Vec::new(), None),
         });
         self.handle(Event::Answer(id, answer), 0);
     }

@@ -2,13 +2,16 @@
 //!
 //! Words are plain Python values; a command that came from a file of ours remembers the line.
 
+pub mod call;
 mod parse;
 
 use std::fmt;
 use std::sync::Arc;
 
 pub use parse::pairs;
-pub use parse::{Change, Command, Flavor, IgnoreCache, Query, Reload, Seconds, seconds, truth};
+pub use parse::{
+    Change, Command, Flavor, IgnoreCache, Query, Reload, Seconds, float, int, seconds, truth,
+};
 
 use crate::value::Value;
 
@@ -58,6 +61,12 @@ pub enum ErrorClass {
     KeyError,
     /// `builtins.AttributeError`
     AttributeError,
+    /// `builtins.NameError`
+    NameError,
+    /// `builtins.LookupError`
+    LookupError,
+    /// `json.decoder.JSONDecodeError`, of a message, the text, and a place in it.
+    Json,
     /// `builtins.RuntimeError`
     RuntimeError,
     /// `builtins.OSError`
@@ -84,8 +93,51 @@ impl CommandError {
     pub fn new(class: ErrorClass, text: impl Into<String>) -> Self {
         Self { class, args: vec![Value::Str(text.into())] }
     }
+    /// Python's `exception.args`, which are not always what it was made of.
+    pub fn shown_args(&self) -> Vec<Value> {
+        match (self.class, self.args.as_slice()) {
+            (ErrorClass::Json, [message, Value::Str(text), Value::Int(at)]) => {
+                let before = text.chars().take(usize::try_from(*at).unwrap_or(0));
+                let (mut line, mut column) = (1, 1);
+                for c in before {
+                    (line, column) = if c == '\n' { (line + 1, 1) } else { (line, column + 1) };
+                }
+                let message = message.to_text();
+                vec![Value::Str(format!("{message}: line {line} column {column} (char {at})"))]
+            }
+            // Python keeps the file name apart.
+            (ErrorClass::OsError, [number, text, _, ..]) => vec![number.clone(), text.clone()],
+            (_, args) => args.to_vec(),
+        }
+    }
+    /// Python's `repr(exception)`.
+    pub fn repr(&self) -> String {
+        let class = match self.class {
+            ErrorClass::Exception => "Exception",
+            ErrorClass::ValueError => "ValueError",
+            ErrorClass::TypeError => "TypeError",
+            ErrorClass::IndexError => "IndexError",
+            ErrorClass::KeyError => "KeyError",
+            ErrorClass::AttributeError => "AttributeError",
+            ErrorClass::NameError => "NameError",
+            ErrorClass::LookupError => "LookupError",
+            ErrorClass::RuntimeError => "RuntimeError",
+            ErrorClass::Json => "JSONDecodeError",
+            ErrorClass::OsError => "OSError",
+            ErrorClass::UnknownJail => "UnknownJailException",
+            ErrorClass::DuplicateJail => "DuplicateJailException",
+            ErrorClass::Regex => "RegexException",
+        };
+        match self.shown_args().as_slice() {
+            [one] => format!("{class}({})", one.repr()),
+            many => format!("{class}{}", Value::Tuple(many.to_vec()).repr()),
+        }
+    }
     /// Python's `str(exception)`.
     pub fn text(&self) -> String {
+        if self.class == ErrorClass::Json {
+            return self.shown_args().first().map(Value::to_text).unwrap_or_default();
+        }
         match self.args.as_slice() {
             [] => String::new(),
             // Both are `KeyError`s, which show their key as it would be written.

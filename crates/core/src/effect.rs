@@ -367,6 +367,8 @@ pub enum Ask {
         /// The id.
         id: Id,
     },
+    /// Whose addresses are: Team Cymru's answer for each.
+    Origins(Vec<Id>),
     /// Where reading of a log ended last time.
     LogPosition {
         /// The jail.
@@ -430,6 +432,26 @@ pub enum Answer {
     Property(Result<Value, CommandError>),
     /// To [`Ask::Setting`].
     Setting(Result<Value, CommandError>),
+    /// To [`Ask::Origins`]: in their order, as far as was found out, and why not further.
+    Origins(Vec<Origin>, Option<String>),
+}
+
+/// Who an address belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Autonomous systems.
+    pub asn: String,
+    /// Countries.
+    pub country: String,
+    /// Registries.
+    pub rir: String,
+}
+
+impl Origin {
+    /// The same word for all three.
+    pub fn all(word: &str) -> Origin {
+        Origin { asn: word.into(), country: word.into(), rir: word.into() }
+    }
 }
 
 /// One row of `bips`.

@@ -50,8 +50,8 @@ pub struct JailSpec {
     pub ignore_self: bool,
     /// `ignoreip`
     pub ignore_ip: IgnoreList,
-    /// `ignorecommand`, empty for none.
-    pub ignore_command: String,
+    /// `ignorecommand`; an empty one is none, too.
+    pub ignore_command: Option<String>,
     /// `ignorecache`
     pub ignore_cache: Option<IgnoreCache>,
     /// `logencoding`
@@ -181,7 +181,7 @@ impl JailSpec {
             increments: Increments::default(),
             ignore_self: true,
             ignore_ip: IgnoreList::default(),
-            ignore_command: String::new(),
+            ignore_command: None,
             ignore_cache: None,
             encoding: "auto".into(),
             logs: Vec::new(),
@@ -237,6 +237,11 @@ impl JailSpec {
         usize::try_from(self.max_matches.clamp(0, 10_000)).unwrap_or(0)
     }
 
+    /// `ignorecommand`, if there is something to run.
+    pub fn ignore_command(&self) -> Option<&str> {
+        self.ignore_command.as_deref().filter(|command| !command.is_empty())
+    }
+
     /// The action of this name.
     pub fn action(&self, name: &str) -> Result<usize, CommandError> {
         self.actions.iter().position(|a| a.name == name).ok_or_else(|| {
@@ -272,7 +277,7 @@ pub fn get_property(action: &ActionSpec, key: &str) -> Result<Value, CommandErro
         }
         Some(text) => Ok(Value::str(text)),
         None if key == "timeout" => Ok(Value::Int(60)),
-        None if ACTION_COMMANDS.contains(&key) => Ok(Value::str("")),
+        None if ACTION_COMMANDS.contains(&key) && key != "actionprolong" => Ok(Value::str("")),
         None => Err(CommandError::new(
             ErrorClass::AttributeError,
             format!("'CommandAction' object has no attribute {}", crate::value::repr_str(key)),

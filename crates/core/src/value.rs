@@ -37,6 +37,20 @@ impl Value {
     pub fn strs<T: Into<String>>(items: impl IntoIterator<Item = T>) -> Value {
         Value::List(items.into_iter().map(Value::str).collect())
     }
+    /// Python's name of its type.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Value::None => "NoneType",
+            Value::Bool(_) => "bool",
+            Value::Int(_) => "int",
+            Value::Float(_) => "float",
+            Value::Str(_) => "str",
+            Value::List(_) => "list",
+            Value::Tuple(_) => "tuple",
+            Value::Set(_) => "set",
+            Value::Dict(_) => "dict",
+        }
+    }
     /// The text, if this is a string.
     pub fn as_str(&self) -> Option<&str> {
         match self {

@@ -62,6 +62,46 @@ fn reload(lab: &mut Lab, stream: Value) -> Result<Value, String> {
 }
 
 #[test]
+fn a_sleeping_client_delays_nobody() {
+    let mut lab = Lab::new();
+    lab.send(words("sleep 1.5"));
+    assert!(lab.open_reply());
+    lab.pass(Span::from_secs(1));
+    assert!(lab.open_reply());
+    lab.pass(Span::from_secs(1));
+    assert_eq!(lab.last_reply(), Ok(Value::None));
+    lab.send(words("sleep 9"));
+    assert_eq!(lab.ask("ping"), "'pong'");
+}
+
+#[test]
+fn actions_are_called_by_hand() {
+    let mut lab = Lab::new();
+    for line in ["add j polling", "set j addaction A", "set j action A actionunban x"] {
+        lab.ask(line);
+    }
+    let start = "set j action A start";
+    lab.send(words(start));
+    assert!(lab.last_reply().unwrap_err().contains("is not started"));
+    lab.ask("start j");
+    lab.work();
+    lab.forget();
+    // The answer comes with the outcome.
+    lab.send(words(start));
+    assert!(lab.open_reply());
+    lab.finish(Ok(()));
+    assert_eq!(lab.last_reply(), Ok(Value::Bool(true)));
+    lab.send(words("set j action A ban {\"aInfo\":{\"ip\":\"192.0.2.1\"}}"));
+    lab.finish(Err("Error banning 192.0.2.1"));
+    assert_eq!(lab.last_reply(), Err("Error banning 192.0.2.1".into()));
+    assert_eq!(lab.ran(), ["A Start ", "A Ban 192.0.2.1"]);
+    // Nobody is banned by that, and nothing is tried again.
+    assert_eq!(lab.ask("get j banip"), "[]");
+    assert_eq!(lab.jobs_text(), [""; 0]);
+    assert_eq!(lab.stored(), [""; 0]);
+}
+
+#[test]
 fn commands_answer_in_fail2bans_shapes() {
     let mut lab = Lab::new();
     for (line, expected) in [
@@ -69,7 +109,6 @@ fn commands_answer_in_fail2bans_shapes() {
         ("echo a b", "['a', 'b']"),
         ("version", "'1.1.1'"),
         ("server-status", "'Server ready'"),
-        ("sleep 1", "None"),
         ("status", "[('Number of jail', 0), ('Jail list', '')]"),
         ("add j polling", "'j'"),
         ("add j polling", "!j"),
@@ -266,7 +305,9 @@ fn stop_takes_back_what_it_banned_and_keeps_the_rows() {
     assert_eq!(lab.jobs_text(), ["fw Stop ", "one Stop "]);
     lab.work();
     assert_eq!(lab.last_reply(), Ok(Value::None));
-    assert!(lab.exited && lab.stored().is_empty());
+    // The jail is off until the next start, as fail2ban leaves it; its bans stay.
+    assert_eq!(lab.stored(), ["DisableJail"]);
+    assert!(lab.exited);
 }
 
 #[test]

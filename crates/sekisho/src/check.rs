@@ -12,6 +12,7 @@ use sekisho_core::effect::{Effect, Event, RequestId};
 use sekisho_core::engine::{Config, Engine};
 use sekisho_core::value::Value;
 
+use crate::source::encoding::Encoding;
 use crate::{action, clock};
 
 /// An engine whose effects go nowhere.
@@ -20,7 +21,9 @@ pub struct DryRun(RefCell<Engine>);
 impl DryRun {
     /// One that knows no jail yet.
     pub fn new() -> DryRun {
-        DryRun(RefCell::new(Engine::new(Config { zone: clock::zone(), ..Config::default() })))
+        let known_encoding = |name: &str| Encoding::from_python_name(name).is_some();
+        let config = Config { zone: clock::zone(), known_encoding, ..Config::default() };
+        DryRun(RefCell::new(Engine::new(config)))
     }
 
     /// Tries one command of a jail; commands of a jail must come in their order. The error is what

@@ -13,13 +13,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
-use sekisho_core::command::{CommandError, ErrorClass, Words};
+use sekisho_core::command::{CommandError, ErrorClass, Words, int};
 use sekisho_core::effect::{
     Answer, Ask, AskId, Effect, Event, Kept, Level, Record, RequestId, SourceOp,
 };
 use sekisho_core::engine::{Config, Engine};
 use sekisho_core::time::Span;
-use sekisho_core::value::Value;
+use sekisho_core::value::{Value, repr_str};
 
 use crate::action::{PastBansFn, Runner, ignore_command};
 use crate::client::Launch;
@@ -99,6 +99,8 @@ struct Server {
     lines: Receiver<Event>,
     line: Sender<Event>,
     out: Vec<Effect>,
+    /// `stacksize` of `set thread`, which has no effect.
+    stack_size: i64,
     /// Questions and jobs that are not answered yet.
     open: usize,
     /// The last event was a tick: a deadline that is due all the same lets others go first.
@@ -153,6 +155,11 @@ impl Server {
             report(&logger, Level::Warning, text);
         }
         process::forward_signals(request)?;
+        if matches!(launch.ready, Ready::Background) {
+            report(&logger, Level::Info, "Daemon started".into());
+        }
+        let text = "Observer start...".into();
+        logger.log(Record { level: Level::Info, logger: "fail2ban.observer", text });
         // No file yet: `set dbfile` names it before the first jail.
         let mut store = Store::start(None, answer.clone(), logger.func())?;
         store.note_bans(&launch.pidfile.with_extension("bans"));
@@ -171,6 +178,7 @@ impl Server {
             inotify: source::watch::available(),
             unclean_start: unclean || kept.is_err(),
             kept: kept.unwrap_or_default(),
+            known_encoding: |name| source::encoding::Encoding::from_python_name(name).is_some(),
             ..Config::default()
         });
         Ok(Server {
@@ -187,6 +195,7 @@ impl Server {
             lines,
             line,
             out: Vec::new(),
+            stack_size: 0,
             open: 0,
             ticked: false,
             last: None,
@@ -331,6 +340,7 @@ impl Server {
                     "dbfile" => self.database_file(value),
                     "dbmaxmatches" | "dbpurgeage" if self.store.path().is_none() => Ok(Value::None),
                     "dbmaxmatches" | "dbpurgeage" => self.store.setting(&name, value),
+                    "thread" => self.thread(value),
                     _ => log_setting(&self.logger, &name, value),
                 };
                 let _ = self.answer.send(Event::Answer(id, Answer::Setting(answer)));
@@ -340,6 +350,14 @@ impl Server {
             }
             ask => self.resolver.ask(id, ask),
         }
+    }
+
+    /// `thread`: the stacks of our threads are the system's business, so a size is only kept.
+    fn thread(&mut self, value: Option<&Value>) -> Result<Value, CommandError> {
+        if let Some(size) = value.map(stack_size).transpose()?.flatten() {
+            self.stack_size = size;
+        }
+        Ok(Value::Dict(vec![(Value::str("stacksize"), Value::Int(self.stack_size))]))
     }
 
     /// `dbfile`: opens it where a value is given. What its last user left behind is known then.
@@ -392,16 +410,32 @@ fn rest(wait: Option<Span>, ticked: bool) -> Option<Duration> {
     }
 }
 
-/// `loglevel`, `logtarget`, `syslogsocket`, `flushlogs`, and `thread`, which only has to be kept.
+/// `loglevel`, `logtarget`, `syslogsocket`, `flushlogs`.
 fn log_setting(logger: &Logger, name: &str, value: Option<&Value>) -> Result<Value, CommandError> {
     match (name, value) {
         ("flushlogs", _) => Ok(Value::str(logger.flush())),
-        ("thread", value) => Ok(value.cloned().unwrap_or(Value::Dict(Vec::new()))),
         (name, Some(value)) => logger.set(name, value),
         (name, None) => logger.get(name).ok_or_else(|| {
             CommandError::new(ErrorClass::Exception, format!("there is no setting {name}"))
         }),
     }
+}
+
+/// The number in `set thread {'stacksize': N}`.
+fn stack_size(value: &Value) -> Result<Option<i64>, CommandError> {
+    let Value::Dict(options) = value else {
+        let text = format!("{} object has no attribute 'items'", repr_str(value.type_name()));
+        return Err(CommandError::new(ErrorClass::AttributeError, text));
+    };
+    let mut size = None;
+    for (name, number) in options {
+        if name.as_str() != Some("stacksize") {
+            let text = format!("unknown option {}", name.repr());
+            return Err(CommandError::new(ErrorClass::KeyError, text));
+        }
+        size = Some(int(number)?);
+    }
+    Ok(size)
 }
 
 /// What `allowipv6 = auto` means here: whether the kernel has IPv6 switched on.

@@ -14,6 +14,7 @@ pub mod files;
 pub mod handover;
 pub mod interpreter;
 pub mod log;
+pub mod origins;
 pub mod paths;
 pub mod process;
 pub mod programs;

@@ -15,11 +15,15 @@ use sekisho_core::effect::{Answer, Ask, AskId, Event, FileStamp};
 use sekisho_core::id::canonical;
 use sekisho_core::ticket::Ticket;
 
+use crate::origins::NameServers;
+
 /// Questions that may wait per queue; the next one is answered with an error.
 const QUEUE_MAX: usize = 1024;
 /// Name look-ups under way at once; hostile names must not occupy all of them for long, and each
 /// is bounded by the C library's own time limit.
 const NAME_WORKERS: usize = 6;
+/// Commands for `status cymru` that may wait; each takes a minute at most.
+const ORIGINS_MAX: usize = 16;
 /// `ignorecommand`s under way at once.
 const COMMAND_WORKERS: usize = 4;
 /// An `ignoreip` file is read up to this size (bytes).
@@ -32,6 +36,7 @@ pub type CommandFn = Arc<dyn Fn(&str, &str, &Arc<Ticket>) -> Result<i32, String>
 pub struct Resolver {
     names: Sender<(AskId, Ask)>,
     commands: Sender<(AskId, Ask)>,
+    origins: Sender<(AskId, Ask)>,
     events: Sender<Event>,
 }
 
@@ -40,6 +45,7 @@ impl Resolver {
     pub fn start(events: Sender<Event>, ipv6: bool, run: CommandFn) -> std::io::Result<Resolver> {
         let (names, name_queue) = bounded(QUEUE_MAX);
         let (commands, command_queue) = bounded(QUEUE_MAX);
+        let (origins, origin_queue) = bounded(ORIGINS_MAX);
         for _ in 0..NAME_WORKERS {
             spawn("resolver", &name_queue, &events, move |ask| answer_name(ask, ipv6))?;
         }
@@ -47,13 +53,17 @@ impl Resolver {
             let run = Arc::clone(&run);
             spawn("ignorecommand", &command_queue, &events, move |ask| answer_command(ask, &run))?;
         }
-        Ok(Resolver { names, commands, events })
+        spawn("origins", &origin_queue, &events, answer_origins)?;
+        Ok(Resolver { names, commands, origins, events })
     }
 
     /// Seeks the answer to `ask`; what this module does not know is answered with an error.
     pub fn ask(&self, id: AskId, ask: Ask) {
-        let queue =
-            if matches!(ask, Ask::IgnoreCommand { .. }) { &self.commands } else { &self.names };
+        let queue = match ask {
+            Ask::IgnoreCommand { .. } => &self.commands,
+            Ask::Origins(_) => &self.origins,
+            _ => &self.names,
+        };
         if let Err(refused) = queue.try_send((id, ask)) {
             let (id, ask) = refused.into_inner();
             let why = "too many look-ups are waiting; this one was not made".to_owned();
@@ -84,6 +94,7 @@ fn refusal(ask: &Ask, why: String) -> Answer {
     match ask {
         Ask::IgnoreCommand { .. } => Answer::Exit(Err(why)),
         Ask::IgnoreFile { .. } => Answer::File(Err(why)),
+        Ask::Origins(_) => Answer::Origins(Vec::new(), Some(why)),
         _ => Answer::Addresses(Err(why)),
     }
 }
@@ -101,6 +112,16 @@ fn answer_command(ask: Ask, run: &CommandFn) -> Answer {
     match ask {
         Ask::IgnoreCommand { jail, command, ticket } => Answer::Exit(run(&jail, &command, &ticket)),
         other => refusal(&other, "this is not a command".into()),
+    }
+}
+
+fn answer_origins(ask: Ask) -> Answer {
+    match ask {
+        Ask::Origins(ids) => {
+            let (origins, trouble) = NameServers::of_this_machine().origins(&ids);
+            Answer::Origins(origins, trouble)
+        }
+        other => refusal(&other, "this is not about origins".into()),
     }
 }
 

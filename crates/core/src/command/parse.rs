@@ -6,11 +6,14 @@
 use super::{CommandError, ErrorClass, Words};
 use crate::duration;
 use crate::effect::PythonSpec;
-use crate::expr::Number;
+use crate::expr::{ExprError, Number};
+use crate::time::Span;
 use crate::value::Value;
 
 /// Deepest nesting of streams inside streams.
 const MAX_NESTING: u8 = 4;
+/// Longest `sleep`, in seconds.
+const MAX_SLEEP: f64 = 86400.0;
 
 /// One command, understood.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,8 +26,8 @@ pub enum Command {
     Version,
     /// `server-status`
     ServerStatus,
-    /// `sleep N`: accepted without effect, since waiting would hold up everyone.
-    Sleep,
+    /// `sleep N`: the answer comes later; nobody else waits.
+    Sleep(Span),
     /// `status [--all [flavor]]`
     Status {
         /// With the status of every jail.
@@ -109,7 +112,7 @@ pub enum Flavor {
     Short,
     /// Numbers only.
     Stats,
-    /// With look-ups at Team Cymru; told like basic.
+    /// Everything, and whose the banned addresses are.
     Cymru,
     /// Unknown; told like basic after a warning.
     Other(String),
@@ -342,7 +345,7 @@ impl<'a> Args<'a> {
 }
 
 /// Python's `int(x)` of a word.
-fn int(value: &Value) -> Result<i64, CommandError> {
+pub fn int(value: &Value) -> Result<i64, CommandError> {
     match value {
         Value::Int(n) => Ok(*n),
         Value::Float(x) => Ok(*x as i64),
@@ -353,13 +356,33 @@ fn int(value: &Value) -> Result<i64, CommandError> {
     }
 }
 
+/// Python's `float(x)` of a word.
+pub fn float(value: &Value) -> Result<f64, CommandError> {
+    match value {
+        Value::Int(n) => Ok(*n as f64),
+        Value::Float(x) => Ok(*x),
+        Value::Bool(b) => Ok(f64::from(u8::from(*b))),
+        other => {
+            other.to_text().trim().parse().ok().filter(|x: &f64| x.is_finite()).ok_or_else(|| {
+                value_error(format!("could not convert string to float: {}", other.repr()))
+            })
+        }
+    }
+}
+
 /// A time as a number of seconds, or as text with units.
 pub fn seconds(value: &Value) -> Result<Seconds, CommandError> {
     match value {
         Value::Int(n) => Ok(Number::Int(*n)),
         Value::Float(x) => Ok(Number::Float(*x)),
         Value::Bool(b) => Ok(Number::Int(i64::from(*b))),
-        other => duration::parse(&other.to_text()).map_err(|e| value_error(e.reason.to_string())),
+        other => duration::parse(&other.to_text()).map_err(|error| {
+            let class = match error.reason {
+                ExprError::UnknownName(_) => ErrorClass::NameError,
+                _ => ErrorClass::ValueError,
+            };
+            CommandError::new(class, error.reason.to_string())
+        }),
     }
 }
 
@@ -406,9 +429,11 @@ impl Command {
             "version" => Command::Version,
             "server-status" => Command::ServerStatus,
             "sleep" => {
-                let value = args.next()?;
-                seconds(value)?;
-                Command::Sleep
+                let span = float(args.next()?)?;
+                if span < 0.0 {
+                    return Err(value_error("sleep length must be non-negative"));
+                }
+                Command::Sleep(Span::from_secs_f64(span.min(MAX_SLEEP)))
             }
             "status" => status(&mut args)?,
             "stats" | "statistic" | "statistics" => Command::Stats,
@@ -590,7 +615,7 @@ fn change(verb: &str, args: &mut Args<'_>) -> Result<Change, CommandError> {
             let words = args.rest();
             let report_absent = words.first().is_some_and(|w| w == "--report-absent");
             let ids: Vec<String> = words.into_iter().skip(usize::from(report_absent)).collect();
-            if ids.is_empty() {
+            if ids.is_empty() && !report_absent {
                 return Err(missing());
             }
             Change::UnbanIp { report_absent, ids }
@@ -606,6 +631,7 @@ fn change(verb: &str, args: &mut Args<'_>) -> Result<Change, CommandError> {
         "delaction" => Change::DelAction(args.text()?),
         "action" => {
             let (name, key) = (args.text()?, args.text()?);
+            // Of an action in Python only the action knows its methods, which need no value.
             let value = args.next().cloned().unwrap_or(Value::None);
             Change::Action { name, properties: vec![(key, value)] }
         }
@@ -737,7 +763,7 @@ mod tests {
                 ErrorClass::ValueError,
                 "invalid literal for int() with base 10: 'x'",
             ),
-            ("set j findtime abc", ErrorClass::ValueError, "name 'abc' is not defined"),
+            ("set j findtime abc", ErrorClass::NameError, "name 'abc' is not defined"),
             (
                 "set j maxlines 0",
                 ErrorClass::ValueError,

@@ -7,13 +7,14 @@ use super::count::{Case, What};
 use super::desk::{Asked, Reply, Teller, WaitId, logger};
 use super::jail::Phase;
 use super::{Engine, JailKey};
-use crate::command::{Change, Command, CommandError, ErrorClass, Words};
+use crate::command::call;
+use crate::command::{Change, Command, CommandError, ErrorClass, Flavor, Words};
 use crate::effect::{Ask, Effect, Level, Property, RequestId, StoreOp};
 use crate::failure::{Failure, Fields, MatchedLine};
 use crate::id::{Id, canonical};
 use crate::ignore::is_host_name;
 use crate::time::Span;
-use crate::value::{Value, repr_str};
+use crate::value::Value;
 
 /// How long `unban` and its kind wait for actions before they answer anyway.
 const UNBAN_LIMIT: Span = Span::from_secs(60);
@@ -54,7 +55,19 @@ impl Engine {
             Command::Echo(words) => Value::List(words),
             Command::Version => Value::str(&self.desk.config.version),
             Command::ServerStatus => Value::str("Server ready"),
-            Command::Sleep => Value::None,
+            Command::Sleep(span) => {
+                // The guard of the wait is never given up: its limit ends it.
+                self.desk.wait(teller, Reply::Done(Ok(Value::None)), Some(span));
+                return Ok(None);
+            }
+            Command::Status { all: true, flavor: Flavor::Cymru } => {
+                self.ask_origins(teller, None)?;
+                return Ok(None);
+            }
+            Command::StatusJail { jail, flavor: Flavor::Cymru } => {
+                self.ask_origins(teller, Some(&jail))?;
+                return Ok(None);
+            }
             Command::Status { all, flavor } => self.status(all, &flavor),
             Command::StatusJail { jail, flavor } => self.status_of(&jail, &flavor)?,
             Command::Stats => self.stats(),
@@ -97,6 +110,7 @@ impl Engine {
                 }
                 self.refuse_late()?;
                 let spec = self.new_spec(&backend)?;
+                self.announce_jail(&jail, &spec);
                 self.create(&jail, spec);
                 Value::Str(jail)
             }
@@ -110,6 +124,7 @@ impl Engine {
             Command::StopJail(name) => {
                 let key = self.key(&name)?;
                 let wait = self.desk.wait(teller, Reply::Done(Ok(Value::None)), Some(STOP_LIMIT));
+                self.desk.store(StoreOp::DisableJail(Arc::from(&*name)));
                 self.stop_jail(key, Some(wait));
                 self.desk.wait_done(wait);
                 return Ok(None);
@@ -121,6 +136,14 @@ impl Engine {
             }
             Command::Shutdown { keep } => {
                 self.desk.log(Level::Info, logger::SERVER, "Shutdown in progress...");
+                // The lines of a thread that is part of the engine here; who follows the log waits
+                // for them.
+                for text in [
+                    "Observer stop ... try to end queue 5 seconds",
+                    "Observer stopped, 0 events remaining.",
+                ] {
+                    self.desk.log(Level::Info, logger::OBSERVER, text);
+                }
                 if keep {
                     let text = "What is banned stays in the firewall until the next start";
                     self.desk.log(Level::Info, logger::SERVER, text);
@@ -149,8 +172,8 @@ impl Engine {
                 let reply = Reply::Unbanned { count: 0, absent: Vec::new(), report: false };
                 let wait = self.desk.wait(teller, reply, Some(UNBAN_LIMIT));
                 let mut all = 0;
-                for key in self.names.values() {
-                    if let Some(jail) = self.jails.get_mut(key) {
+                for key in self.in_order() {
+                    if let Some(jail) = self.jails.get_mut(&key) {
                         all += jail.flush(&mut self.desk, "Unban", Some(wait));
                         self.desk.store(StoreOp::DeleteAllBans(Arc::clone(&jail.name)));
                     }
@@ -174,6 +197,13 @@ impl Engine {
             true => Err(CommandError::new(ErrorClass::Exception, "Shutdown in progress")),
             false => Ok(()),
         }
+    }
+
+    /// The jails in the order they were added.
+    fn in_order(&self) -> Vec<JailKey> {
+        let mut keys: Vec<JailKey> = self.names.values().copied().collect();
+        keys.sort_unstable();
+        keys
     }
 
     fn key(&self, name: &str) -> Result<JailKey, CommandError> {
@@ -206,9 +236,10 @@ impl Engine {
     fn stop_all(&mut self, wait: WaitId) {
         self.desk.log(Level::Info, logger::SERVER, "Stopping all jails");
         self.store_all();
-        let mut keys: Vec<JailKey> = self.names.values().copied().collect();
-        keys.sort_unstable();
-        for key in keys {
+        for key in self.in_order() {
+            if let Some(jail) = self.jails.get(&key) {
+                self.desk.store(StoreOp::DisableJail(Arc::clone(&jail.name)));
+            }
             self.stop_jail(key, Some(wait));
         }
         let stopping: Vec<JailKey> = self
@@ -268,13 +299,32 @@ impl Engine {
                     self.ask_python(key, action, what, multi, teller);
                     return Ok(None);
                 }
+                let plain = jail.spec.actions.iter().any(|a| a.name == *name && a.python.is_none());
+                if let ([(key, value)], true, false) = (properties.as_slice(), plain, multi) {
+                    let json = (*value != Value::None).then(|| value.to_text());
+                    match (call::parse(key, json.as_deref()), json) {
+                        (Some(call), _) => {
+                            jail.call(&mut self.desk, name, &call?, teller)?;
+                            return Ok(None);
+                        }
+                        (None, None) => return Err(missing_argument()),
+                        (None, Some(_)) => {}
+                    }
+                }
             }
             _ => {}
         }
         let mut spec = jail.spec.clone();
         let known = Arc::clone(&jail.name);
         super::settings::apply(&mut self.desk, &known, &mut spec, change)?;
-        self.adopt(key, spec, true)?;
+        if let Err(error) = self.adopt(key, spec, true) {
+            if error.class == ErrorClass::Regex
+                && let Change::AddFailRegex(_) | Change::AddIgnoreRegex(_) = change
+            {
+                self.desk.log(Level::Error, logger::FILTER, error.text());
+            }
+            return Err(error);
+        }
         let Some(jail) = self.jails.get(&key) else { return Err(unknown(name)) };
         if multi {
             return Ok(Some(Value::Bool(true)));
@@ -353,7 +403,7 @@ impl Engine {
     ) -> usize {
         let keys: Vec<JailKey> = match jail {
             Some(key) => vec![key],
-            None => self.names.values().copied().collect(),
+            None => self.in_order(),
         };
         let mut found = 0;
         for key in keys {
@@ -394,28 +444,10 @@ impl Engine {
     }
 }
 
-fn unknown(name: &str) -> CommandError {
-    CommandError::new(ErrorClass::UnknownJail, name)
+fn missing_argument() -> CommandError {
+    CommandError::new(ErrorClass::IndexError, "list index out of range")
 }
 
-/// Python's `repr` of the exception.
-pub(super) fn repr(error: &CommandError) -> String {
-    let class = match error.class {
-        ErrorClass::Exception => "Exception",
-        ErrorClass::ValueError => "ValueError",
-        ErrorClass::TypeError => "TypeError",
-        ErrorClass::IndexError => "IndexError",
-        ErrorClass::KeyError => "KeyError",
-        ErrorClass::AttributeError => "AttributeError",
-        ErrorClass::RuntimeError => "RuntimeError",
-        ErrorClass::OsError => "OSError",
-        ErrorClass::UnknownJail => "UnknownJailException",
-        ErrorClass::DuplicateJail => "DuplicateJailException",
-        ErrorClass::Regex => "RegexException",
-    };
-    match error.args.as_slice() {
-        [Value::Str(text)] => format!("{class}({})", repr_str(text)),
-        [one] => format!("{class}({})", one.repr()),
-        many => format!("{class}{}", Value::Tuple(many.to_vec()).repr()),
-    }
+fn unknown(name: &str) -> CommandError {
+    CommandError::new(ErrorClass::UnknownJail, name)
 }

@@ -122,14 +122,14 @@ impl Engine {
                 }
                 self.end_case(&case);
             }
-            Verdict::Counts if !jail.spec.ignore_command.is_empty() => {
+            Verdict::Counts if jail.spec.ignore_command().is_some() => {
                 if self.desk.asks_open() >= super::desk::MAX_PARKED {
                     self.desk.note_dropped();
                     return self.end_case(&case);
                 }
                 let ask = Ask::IgnoreCommand {
                     jail: Arc::clone(&jail.name),
-                    command: jail.spec.ignore_command.clone(),
+                    command: jail.spec.ignore_command().unwrap_or_default().to_owned(),
                     ticket: Arc::new(case.ticket()),
                 };
                 self.desk.ask(ask, Asked::Command(Box::new(case)));

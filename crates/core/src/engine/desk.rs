@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::control::repr;
 use super::count::Case;
 use super::{Config, JailKey};
 use crate::action::{Facts, NoLookUp, RunFamily, prepare_text};
@@ -29,6 +28,8 @@ pub(super) mod logger {
     pub const JAIL: &str = "fail2ban.jail";
     pub const OBSERVER: &str = "fail2ban.observer";
     pub const TRANSMITTER: &str = "fail2ban.transmitter";
+    pub const DATEDETECTOR: &str = "fail2ban.datedetector";
+    pub const BANMANAGER: &str = "fail2ban.banmanager";
     pub const IPDNS: &str = "fail2ban.ipdns";
 }
 
@@ -70,6 +71,10 @@ pub(super) enum JobKind {
     Notify {
         ticket: Arc<Ticket>,
     },
+    /// What a client asked for by hand; nothing follows from it.
+    Call {
+        ticket: Option<Arc<Ticket>>,
+    },
 }
 
 /// Whether what an unban takes back is in force.
@@ -88,13 +93,39 @@ pub(super) enum Sure {
 pub(super) enum Asked {
     Ignore(Question),
     Command(Box<Case>),
-    UnbanName { jail: Option<JailKey>, name: String, wait: WaitId },
+    UnbanName {
+        jail: Option<JailKey>,
+        name: String,
+        wait: WaitId,
+    },
     Restore(JailKey),
-    History { jail: JailKey, id: Id, serial: u64 },
-    Bad { jail: JailKey, id: Id, time: Timestamp },
-    LogPosition { jail: JailKey, source: SourceId },
-    Setting { name: String, wait: WaitId },
-    Property { multi: bool, wait: WaitId },
+    History {
+        jail: JailKey,
+        id: Id,
+        serial: u64,
+    },
+    Bad {
+        jail: JailKey,
+        id: Id,
+        time: Timestamp,
+    },
+    LogPosition {
+        jail: JailKey,
+        source: SourceId,
+    },
+    Setting {
+        name: String,
+        wait: WaitId,
+    },
+    /// `jail` is the one in a reply about all.
+    Origins {
+        jail: Option<Arc<str>>,
+        wait: WaitId,
+    },
+    Property {
+        multi: bool,
+        wait: WaitId,
+    },
 }
 
 /// A client that waits for effects.
@@ -237,6 +268,7 @@ impl Desk {
             | JobKind::Unban { ticket, .. }
             | JobKind::Prolong { ticket }
             | JobKind::Notify { ticket } => Some(Arc::clone(ticket)),
+            JobKind::Call { ticket } => ticket.clone(),
             _ => None,
         };
         if let Some(wait) = wait {
@@ -345,7 +377,7 @@ impl Desk {
             Some(origin) => format!(" ({origin})"),
             None => String::new(),
         };
-        let text = format!("Command {shown} has failed. Received {}{origin}", repr(error));
+        let text = format!("Command {shown} has failed. Received {}{origin}", error.repr());
         self.log(Level::Error, logger::TRANSMITTER, text);
     }
 

@@ -403,7 +403,7 @@ impl Jail {
     }
 
     /// Starts an action, and with it the bans it has to enforce.
-    pub fn start_action(&mut self, desk: &mut Desk, id: ActionId) {
+    pub fn start_action(&mut self, desk: &mut Desk, id: ActionId, wait: Option<WaitId>) {
         let unclean = desk.config.unclean_start;
         let Some(action) = self.live_action(id) else { return };
         if action.life == Life::Up {
@@ -416,7 +416,7 @@ impl Jail {
             if unclean {
                 self.run(desk, id, JobKind::CleanUp, ActionOp::CleanUp, None);
             }
-            self.run(desk, id, JobKind::Start, ActionOp::Start, None);
+            self.run(desk, id, JobKind::Start, ActionOp::Start, wait);
         }
         if enforces {
             self.enforce_all(desk, id);
@@ -506,7 +506,7 @@ impl Jail {
             for (id, spec) in next {
                 match (self.must_wait_for(&spec), self.live_action(id)) {
                     (Some(other), Some(action)) => action.life = Life::After(other),
-                    _ => self.start_action(desk, id),
+                    _ => self.start_action(desk, id, None),
                 }
             }
         }
@@ -520,7 +520,7 @@ impl Jail {
         for (id, life) in ids {
             match life {
                 Life::Settling(at) if at <= mono && self.phase == Phase::Running => {
-                    self.start_action(desk, id);
+                    self.start_action(desk, id, None);
                 }
                 Life::Lifting => self.stop_lifted(desk, id),
                 _ => {}

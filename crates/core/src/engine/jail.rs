@@ -258,6 +258,8 @@ pub(super) struct Jail {
     pub sources: Vec<SourceId>,
     /// Files that do not exist (yet), and why.
     pub missing: BTreeMap<String, String>,
+    /// Files of which the log said that they are read.
+    pub told_files: BTreeSet<String>,
     pub stop_waits: Vec<WaitId>,
     /// The stored bans were asked for; what was unbanned since must not come back with them.
     pub restoring: Option<Restoring>,
@@ -283,6 +285,7 @@ impl Jail {
             broken: None,
             sources: Vec::new(),
             missing: BTreeMap::new(),
+            told_files: BTreeSet::new(),
             stop_waits: Vec::new(),
             restoring: None,
             lines: LineState::default(),

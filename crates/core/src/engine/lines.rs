@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::count::{Case, What};
-use super::desk::logger;
+use super::desk::{Desk, logger};
 use super::{Engine, JailKey};
 use crate::command::{CommandError, ErrorClass, Seconds};
 use crate::effect::{Batch, Effect, Level, Position};
@@ -19,12 +19,17 @@ use crate::spec::{JailSpec, LineSpec};
 use crate::time::{Timestamp, Zone};
 use crate::value::Value;
 
+/// Most date patterns of a jail that the log names.
+const MAX_TOLD: usize = 10;
+
 /// What a jail remembers between lines.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LineState {
     filter: Option<Filter>,
     /// Grows with every change of the filter.
     version: u64,
+    /// The log has told which dates are looked for.
+    dates_told: bool,
 }
 
 /// The search for lines worth judging, prepared for the filters of one source.
@@ -85,6 +90,36 @@ impl LineState {
     pub fn install(&mut self, filter: Filter) {
         self.filter = Some(filter);
         self.version += 1;
+    }
+
+    /// Tells which dates are looked for, where that was configured.
+    pub fn tell_patterns(&mut self, desk: &mut Desk, pattern: &str) {
+        self.dates_told = !pattern.is_empty();
+        let Some(dates) = self.filter.as_ref().filter(|_| self.dates_told).map(Filter::dates)
+        else {
+            return;
+        };
+        let templates: Vec<_> = dates.templates().map(|t| t.template).collect();
+        if templates.len() > MAX_TOLD {
+            let text = format!("  date pattern: {} template(s)", templates.len());
+            desk.log(Level::Info, logger::DATEDETECTOR, text);
+            return;
+        }
+        for template in templates {
+            let pattern = template.pattern().map(crate::value::repr_str).unwrap_or_default();
+            let text = format!("  date pattern `{pattern}`: `{}`", template.name());
+            desk.log(Level::Info, logger::DATEDETECTOR, text);
+        }
+    }
+
+    /// The built-in templates are told of when the first line comes.
+    fn tell_default(&mut self, desk: &mut Desk) {
+        if std::mem::replace(&mut self.dates_told, true) {
+            return;
+        }
+        let count = self.filter.as_ref().map_or(0, |filter| filter.dates().templates().count());
+        let text = format!("  default date pattern: {count} template(s)");
+        desk.log(Level::Info, logger::DATEDETECTOR, text);
     }
 
     /// `get J datepattern`
@@ -163,6 +198,9 @@ impl Engine {
         for (key, saved) in self.readers(batch.source) {
             let skip = read_before(&batch, saved.as_ref());
             let Some(jail) = self.jails.get_mut(&key) else { continue };
+            if batch.times.is_empty() {
+                jail.lines.tell_default(&mut self.desk);
+            }
             let Some(filter) = jail.lines.filter.take() else { continue };
             parts.push(Part {
                 jail: key,

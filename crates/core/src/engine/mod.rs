@@ -9,6 +9,7 @@
 //! judges and counts them, `increase` knows of earlier bans, `enforce` keeps the kernel equal to the
 //! bans, `desk` is what all share, `keep` hands what is in force over a restart.
 
+mod call;
 mod control;
 mod count;
 mod desk;
@@ -55,6 +56,8 @@ pub struct Config {
     pub kept: Vec<Kept>,
     /// Python's name of the locale's encoding: what `logencoding = auto` shows.
     pub encoding: String,
+    /// Whether logs in the encoding of this (Python's) name can be read.
+    pub known_encoding: fn(&str) -> bool,
 }
 
 impl Default for Config {
@@ -68,6 +71,7 @@ impl Default for Config {
             inotify: true,
             kept: Vec::new(),
             encoding: "UTF-8".into(),
+            known_encoding: |_| true,
         }
     }
 }
@@ -280,6 +284,12 @@ impl Engine {
                 }
                 self.desk.wait_done(wait);
             }
+            Asked::Origins { jail, wait } => {
+                if let Answer::Origins(origins, trouble) = answer {
+                    self.origins(jail.as_deref(), wait, &origins, trouble);
+                }
+                self.desk.wait_done(wait);
+            }
             Asked::Setting { name, wait } => {
                 let result = match answer {
                     Answer::Setting(result) => result,
@@ -287,10 +297,6 @@ impl Engine {
                 };
                 if let (Ok(value), "dbfile") = (&result, name.as_str()) {
                     self.desk.dbfile.1 = value.clone();
-                }
-                if let Err(error) = &result {
-                    let text = format!("Setting '{name}' has failed: {}", error.text());
-                    self.desk.log(Level::Error, logger::SERVER, text);
                 }
                 if let Some(reply) = self.desk.wait_reply(wait) {
                     *reply = Reply::Done(result);

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::Engine;
-use super::desk::{Desk, JobInfo, JobKind, Sure, logger};
+use super::desk::{Desk, JobInfo, JobKind, Reply, Sure, logger};
 use super::enforce::backoff;
 use super::jail::{Jail, Life, MarkState};
+use crate::command::{CommandError, ErrorClass};
 use crate::effect::{ActionFailure, ActionId, ActionOp, JobId, Level};
 use crate::id::Id;
 use crate::ticket::Ticket;
@@ -14,6 +15,11 @@ impl Engine {
     pub(super) fn outcome(&mut self, job: JobId, result: Result<(), ActionFailure>) {
         let Some(info) = self.desk.finish_job(job) else { return };
         let wait = info.wait;
+        if let (JobKind::Start | JobKind::Call { .. }, Err(failure)) = (&info.kind, &result)
+            && let Some(Reply::Done(reply)) = wait.and_then(|wait| self.desk.wait_reply(wait))
+        {
+            *reply = Err(CommandError::new(ErrorClass::RuntimeError, &failure.reason));
+        }
         if let Some(jail) = self.jails.get_mut(&info.jail) {
             jail.outcome(&mut self.desk, job, info, result);
         }
@@ -51,7 +57,7 @@ impl Jail {
                 self.retire(desk, id);
             }
             // Errors are expected where nothing was left behind.
-            JobKind::CleanUp => {}
+            JobKind::CleanUp | JobKind::Call { .. } => {}
             JobKind::Reload => {
                 if let Some(reason) = failure {
                     let text =

@@ -96,6 +96,16 @@ impl Engine {
                 }
                 let spec = self.new_spec(&backend)?;
                 let draft = Draft { spec, error: None, started: false };
+                let known = self.names.get(&*jail).and_then(|key| self.jails.get(key));
+                match known.map(|known| known.spec.backend == backend) {
+                    None => self.announce_jail(&jail, &draft.spec),
+                    Some(true) if !stream.restart => {
+                        let text = format!("Reload jail '{jail}'");
+                        self.desk.log(Level::Info, logger::SERVER, text);
+                    }
+                    // Once the old one is stopped.
+                    Some(_) => {}
+                }
                 stream.order.push(jail.clone());
                 stream.drafts.insert(jail, draft);
                 Ok(())
@@ -193,6 +203,7 @@ impl Engine {
             let key = self.create(name, spec);
             if let Some(jail) = self.jails.get_mut(&key) {
                 jail.lines.install(filter);
+                jail.lines.tell_patterns(&mut self.desk, &jail.spec.lines.datepattern);
             }
             self.begin_jail(key);
             return Ok(());
@@ -208,9 +219,10 @@ impl Engine {
                     "Restart jail '{name}' (reason: '{}' != '{}')",
                     jail.spec.backend, spec.backend
                 );
-                self.desk.log(Level::Info, logger::JAIL, text);
+                self.desk.log(Level::Info, logger::SERVER, text);
             }
             self.stop_jail(key, None);
+            self.announce_jail(name, &spec);
             let next = self.create(name, spec);
             if let Some(jail) = self.jails.get_mut(&next) {
                 jail.lines.install(filter);
@@ -221,7 +233,7 @@ impl Engine {
         let running = jail.phase == Phase::Running;
         self.adopt(key, spec, false)?;
         if running {
-            self.desk.log(Level::Info, logger::JAIL, format!("Jail '{name}' reloaded"));
+            self.desk.log(Level::Info, logger::SERVER, format!("Jail '{name}' reloaded"));
             self.set_idle(key, false);
         } else {
             self.begin_jail(key);
@@ -315,12 +327,16 @@ impl Engine {
         })
     }
 
+    /// Tells of a new jail, as soon as it is known.
+    pub(super) fn announce_jail(&mut self, name: &str, spec: &JailSpec) {
+        self.desk.log(Level::Info, logger::JAIL, format!("Creating new jail '{name}'"));
+        self.tell_backend(name, spec);
+    }
+
     /// A new jail, not started.
     pub(super) fn create(&mut self, name: &str, spec: JailSpec) -> JailKey {
         let key = JailKey::try_from(self.desk.number()).unwrap_or(JailKey::MAX);
         let name: Arc<str> = Arc::from(name);
-        self.desk.log(Level::Info, logger::JAIL, format!("Creating new jail '{name}'"));
-        self.tell_backend(&name, &spec);
         self.desk.store(StoreOp::AddJail(Arc::clone(&name)));
         self.broken.remove(&*name);
         self.names.insert(Arc::clone(&name), key);
@@ -388,7 +404,7 @@ impl Engine {
             }
         }
         for id in ids {
-            jail.start_action(&mut self.desk, id);
+            jail.start_action(&mut self.desk, id, None);
         }
         let banned: Vec<Id> = jail.bans.iter().map(|b| b.ticket.id.clone()).collect();
         for id in banned {
@@ -403,6 +419,7 @@ impl Engine {
     /// Stops a jail; its name is free at once.
     pub(super) fn stop_jail(&mut self, key: JailKey, wait: Option<WaitId>) {
         self.detach_all(key);
+        self.forget_files(key);
         let Some(jail) = self.jails.get_mut(&key) else { return };
         jail.stop(&mut self.desk, wait);
         let name = Arc::clone(&jail.name);
@@ -438,6 +455,9 @@ impl Engine {
             let (zone, now) = (&self.desk.config.zone, self.desk.now.wall);
             let filter = jail.lines.prepare(&spec, zone, now)?;
             jail.lines.install(filter);
+            if jail.spec.lines.datepattern != spec.lines.datepattern {
+                jail.lines.tell_patterns(&mut self.desk, &spec.lines.datepattern);
+            }
         }
         let old = std::mem::replace(&mut jail.spec, spec);
         if jail.spec.ban_time != old.ban_time {
@@ -507,7 +527,7 @@ impl Engine {
         let order: Vec<&str> = jail.spec.actions.iter().map(|s| s.name.as_str()).collect();
         jail.actions.sort_by_key(|a| order.iter().position(|n| *n == a.spec.name));
         for id in start {
-            jail.start_action(&mut self.desk, id);
+            jail.start_action(&mut self.desk, id, None);
         }
     }
 }

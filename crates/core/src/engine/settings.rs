@@ -3,30 +3,12 @@
 use super::desk::{Desk, logger};
 use super::jail::Jail;
 use crate::bantime::number;
+use crate::command::call::METHODS;
 use crate::command::{Change, CommandError, ErrorClass, Query};
 use crate::effect::{ActionSpec, Level};
 use crate::id::Id;
 use crate::spec::{ACTION_COMMANDS, JailSpec, LogPath, get_property, set_property};
 use crate::value::Value;
-
-/// Methods that clients see on an action.
-const ACTION_METHODS: [&str; 15] = [
-    "ban",
-    "clearAllParams",
-    "consistencyCheck",
-    "escapeTag",
-    "executeCmd",
-    "flush",
-    "invalidateBanEpoch",
-    "prolong",
-    "reban",
-    "reload",
-    "replaceDynamicTags",
-    "replaceTag",
-    "start",
-    "stop",
-    "unban",
-];
 
 fn error(class: ErrorClass, text: impl Into<String>) -> CommandError {
     CommandError::new(class, text)
@@ -49,7 +31,7 @@ pub(super) fn apply(
                 return Err(error(ErrorClass::ValueError, "list.remove(x): x not in list"));
             }
         }
-        Change::IgnoreCommand(command) => spec.ignore_command.clone_from(command),
+        Change::IgnoreCommand(command) => spec.ignore_command = Some(command.clone()),
         Change::IgnoreCache(cache) => spec.ignore_cache.clone_from(cache),
         Change::AddLogPath { path, tail } => {
             if spec.logs.iter().any(|l| l.path == *path) {
@@ -61,6 +43,10 @@ pub(super) fn apply(
         }
         Change::DelLogPath(path) => spec.logs.retain(|l| l.path != *path),
         Change::LogEncoding(encoding) => {
+            if !(desk.config.known_encoding)(encoding) {
+                let text = format!("unknown encoding: {encoding}");
+                return Err(error(ErrorClass::LookupError, text));
+            }
             spec.encoding.clone_from(encoding);
             let shown = shown_encoding(desk, spec);
             desk.log(Level::Info, logger::FILTER, format!("  encoding: {shown}"));
@@ -120,8 +106,8 @@ pub(super) fn apply(
             }
         }
         Change::BanTimeExtra { option, value } => {
-            let shown = spec.increments.set(option, value)?;
-            let text = format!("Set banTime.{option} = {}", shown.to_text());
+            spec.increments.set(option, value)?;
+            let text = format!("Set banTime.{option} = {}", value.to_text());
             desk.log(Level::Info, logger::JAIL, text);
         }
         Change::AddAction { name, python } => {
@@ -252,7 +238,8 @@ pub(super) fn get(desk: &Desk, jail: &Jail, query: &Query) -> Result<Value, Comm
         }
         Query::IgnoreSelf => Value::Bool(spec.ignore_self),
         Query::IgnoreIp => Value::strs(spec.ignore_ip.texts()),
-        Query::IgnoreCommand => Value::str(&spec.ignore_command),
+        // As long as nobody set one, Python's word for none.
+        Query::IgnoreCommand => spec.ignore_command.as_ref().map_or(Value::Bool(false), Value::str),
         Query::IgnoreCache => match &spec.ignore_cache {
             None => Value::None,
             Some(cache) => Value::List(vec![
@@ -277,8 +264,9 @@ pub(super) fn get(desk: &Desk, jail: &Jail, query: &Query) -> Result<Value, Comm
         Query::Action { name, property } => get_property(action(spec, name)?, property)?,
         Query::ActionProperties(name) => {
             let action = action(spec, name)?;
-            let mut names: Vec<&str> = ACTION_COMMANDS.to_vec();
-            names.push("timeout");
+            // fail2ban's actions have all commands but this one from the beginning.
+            let commands = ACTION_COMMANDS.into_iter().filter(|c| *c != "actionprolong");
+            let mut names: Vec<&str> = commands.chain(["timeout"]).collect();
             names.extend(action.properties.keys().map(String::as_str));
             names.sort_unstable();
             names.dedup();
@@ -286,7 +274,7 @@ pub(super) fn get(desk: &Desk, jail: &Jail, query: &Query) -> Result<Value, Comm
         }
         Query::ActionMethods(name) => {
             action(spec, name)?;
-            Value::strs(ACTION_METHODS)
+            Value::strs(METHODS.map(|method| method.name))
         }
     })
 }

@@ -251,6 +251,16 @@ impl Engine {
         }
     }
 
+    /// A jail that stops watching says so, as far as fail2ban does: where it polls.
+    pub(super) fn forget_files(&mut self, key: JailKey) {
+        let Some(jail) = self.jails.get_mut(&key) else { return };
+        let polling = jail.spec.backend_name() == "polling";
+        for path in std::mem::take(&mut jail.told_files).into_iter().filter(|_| polling) {
+            let text = format!("Removed logfile: {}", crate::value::repr_str(&path));
+            self.desk.log(Level::Info, logger::FILTER, text);
+        }
+    }
+
     /// A jail stops reading what its specification does not name any more.
     pub(super) fn detach_unwanted(&mut self, key: JailKey) {
         let Some(jail) = self.jails.get_mut(&key) else { return };
@@ -292,6 +302,7 @@ impl Engine {
             jail.missing.remove(&path);
             let name = Arc::clone(&jail.name);
             if forget {
+                jail.told_files.remove(&path);
                 let text = format!("Removed logfile: {}", crate::value::repr_str(&path));
                 self.desk.log(Level::Info, logger::FILTER, text);
                 self.desk.store(StoreOp::ForgetLog { jail: name, path });
@@ -376,18 +387,19 @@ impl Engine {
         let journal = matches!(source.kind, SourceKind::Journal { .. });
         match state {
             SourceState::Open(position) => {
-                if !journal {
-                    let text = format!(
-                        "Added logfile: {} (pos = {}, hash = {})",
-                        crate::value::repr_str(&path),
-                        position.offset as i64,
-                        position.first_line
-                    );
-                    self.desk.log(Level::Info, logger::FILTER, text);
-                }
+                let text = format!(
+                    "Added logfile: {} (pos = {}, hash = {})",
+                    crate::value::repr_str(&path),
+                    position.offset as i64,
+                    position.first_line
+                );
                 for reader in &source.readers {
                     if let Some(jail) = self.jails.get_mut(&reader.jail) {
                         jail.missing.remove(&path);
+                        // Opened anew (after a pause, or in another encoding) it is nothing new.
+                        if !journal && jail.told_files.insert(path.clone()) {
+                            self.desk.log(Level::Info, logger::FILTER, text.clone());
+                        }
                     }
                 }
                 // Known from now on, even if it is rotated away before a line of it was read.

@@ -4,15 +4,16 @@
 //! not enforced, what is broken, what is waited for) follows in rows of its own, and only then.
 
 use super::Engine;
-use super::desk::logger;
+use super::desk::{Asked, Reply, Teller, WaitId, logger};
 use super::jail::{Enforcement, Jail, Phase};
 use crate::banmanager::Ban;
 use crate::command::{CommandError, ErrorClass, Flavor};
-use crate::effect::Level;
+use crate::effect::{Ask, Level, Origin};
 use crate::id::Id;
 use crate::time::Monotonic;
 use crate::value::Value;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 fn row(name: &str, value: Value) -> Value {
     Value::Tuple(vec![Value::str(name), value])
@@ -82,12 +83,73 @@ impl Engine {
         }
     }
 
+    /// `status cymru`: as `basic`, and whose the banned addresses are, which a name server knows.
+    pub(super) fn ask_origins(
+        &mut self,
+        teller: Teller,
+        one: Option<&str>,
+    ) -> Result<(), CommandError> {
+        let status = match one {
+            Some(name) => self.status_of(name, &Flavor::Cymru)?,
+            None => self.status(true, &Flavor::Cymru),
+        };
+        let mono = self.desk.now.mono;
+        let jails = self.guarding().into_iter().filter(|j| one.is_none_or(|name| *j.name == *name));
+        let questions: Vec<(Arc<str>, Vec<Id>)> = jails
+            .map(|jail| {
+                let shown = jail.bans.in_order().into_iter().filter(|b| jail.shows(b, mono));
+                (Arc::clone(&jail.name), shown.map(|b| b.ticket.id.clone()).collect())
+            })
+            .collect();
+        let wait = self.desk.wait(teller, Reply::Done(Ok(status)), None);
+        for (name, ids) in questions {
+            self.desk.wait_for(wait);
+            let jail = one.is_none().then_some(name);
+            self.desk.ask(Ask::Origins(ids), Asked::Origins { jail, wait });
+        }
+        self.desk.wait_done(wait);
+        Ok(())
+    }
+
+    /// Adds whose the addresses are to the status that waits for it.
+    pub(super) fn origins(
+        &mut self,
+        jail: Option<&str>,
+        wait: WaitId,
+        origins: &[Origin],
+        trouble: Option<String>,
+    ) {
+        if let Some(text) = trouble {
+            self.desk.log(Level::Error, logger::BANMANAGER, text);
+        }
+        let Some(Reply::Done(Ok(reply))) = self.desk.wait_reply(wait) else { return };
+        let status = match jail {
+            None => Some(reply),
+            Some(name) => entry(last(reply), name),
+        };
+        let Some(Value::List(rows)) = status.and_then(|status| entry(Some(status), "Actions"))
+        else {
+            return;
+        };
+        let at = rows.iter().position(|row| key(row) == Some("Banned IP list"));
+        let at = at.map_or(rows.len(), |at| at + 1);
+        let list = |text: fn(&Origin) -> &String| Value::strs(origins.iter().map(text).cloned());
+        let new = [
+            row("Banned ASN list", list(|o| &o.asn)),
+            row("Banned Country list", list(|o| &o.country)),
+            row("Banned RIR list", list(|o| &o.rir)),
+        ];
+        rows.splice(at..at, new);
+    }
+
     fn note_flavor(&mut self, flavor: &Flavor) {
         if let Flavor::Other(word) = flavor {
             let text = format!(
-                "Unsupported extended jail status flavor '{word}'. Supported: short, basic, stats, cymru"
+                "Unsupported extended jail status flavor {}. Supported: \
+                 ['short', 'basic', 'stats', 'cymru']",
+                crate::value::repr_str(word)
             );
-            self.desk.log(Level::Warning, logger::JAIL, text);
+            self.desk.log(Level::Warning, logger::ACTIONS, text);
         }
     }
 
@@ -176,6 +238,35 @@ impl Engine {
             Value::strs(names.map(|j| j.name.to_string()))
         });
         Value::List(per_id.collect())
+    }
+}
+
+fn key(row: &Value) -> Option<&str> {
+    match row {
+        Value::Tuple(pair) => pair.first()?.as_str(),
+        _ => None,
+    }
+}
+
+/// The last item of a list.
+fn last(value: &mut Value) -> Option<&mut Value> {
+    match value {
+        Value::List(items) => items.last_mut(),
+        _ => None,
+    }
+}
+
+/// The value of a name, in a list of rows or a dictionary.
+fn entry<'a>(value: Option<&'a mut Value>, name: &str) -> Option<&'a mut Value> {
+    match value? {
+        Value::Dict(items) => {
+            items.iter_mut().find(|(k, _)| k.as_str() == Some(name)).map(|(_, v)| v)
+        }
+        Value::List(rows) => match rows.iter_mut().find(|row| key(row) == Some(name))? {
+            Value::Tuple(pair) => pair.get_mut(1),
+            _ => None,
+        },
+        _ => None,
     }
 }
 

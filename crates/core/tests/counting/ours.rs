@@ -197,6 +197,7 @@ impl World {
             Ask::LogPosition { .. } => Answer::LogPosition(None),
             Ask::Action { .. } => Answer::Property(Ok(value::Value::None)),
             Ask::Setting { .. } => Answer::Setting(Ok(value::Value::None)),
+            Ask::Origins(_) => Answer::Origins(Vec::new(), None),
         }
     }
 

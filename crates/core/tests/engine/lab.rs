@@ -112,6 +112,7 @@ impl Lab {
                 Ask::LogPosition { .. } => Answer::LogPosition(None),
                 Ask::Action { .. } => Answer::Property(Ok(Value::None)),
                 Ask::Setting { .. } => Answer::Setting(Ok(Value::None)),
+                Ask::Origins(_) => Answer::Origins(vec![], None),
             };
             self.answer(answer);
         }

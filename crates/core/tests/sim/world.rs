@@ -299,6 +299,7 @@ impl World {
             Ask::LogPosition { .. } => Answer::LogPosition(None),
             Ask::Action { .. } => Answer::Property(Ok(Value::None)),
             Ask::Setting { .. } => Answer::Setting(Ok(Value::None)),
+            Ask::Origins(_) => Answer::Origins(vec![], None),
         }
     }
 

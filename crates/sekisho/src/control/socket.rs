@@ -352,8 +352,11 @@ fn set_busy(shared: &Shared, id: u64, busy: bool) {
 fn request(frame: &[u8], shared: &Shared, events: &Sender<Event>, log: &LogFn) -> Vec<u8> {
     let words = match pickle::decode(frame) {
         Ok(Value::List(words) | Value::Tuple(words)) => words,
-        Ok(_) => {
+        Ok(value) => {
             let error = CommandError::new(ErrorClass::Exception, "Invalid command");
+            let shown: String = value.repr().chars().take(200).collect();
+            let text = format!("Command {shown} has failed. Received {}", error.repr());
+            log(record(Level::Error, text));
             return pickle::encode_reply(&Err(error));
         }
         Err(error) => {

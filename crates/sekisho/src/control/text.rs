@@ -24,12 +24,7 @@ pub fn error(error: &CommandError) -> String {
 
 /// The line for an error, which goes to standard error: `NOK: ('x',)`.
 pub fn not_ok(error: &CommandError) -> String {
-    let mut args = error.args.clone();
-    if error.class == ErrorClass::OsError && args.len() > 2 {
-        // Python keeps the file name apart.
-        args.truncate(2);
-    }
-    format!("NOK: {}", Value::Tuple(args).repr())
+    format!("NOK: {}", Value::Tuple(error.shown_args()).repr())
 }
 
 fn shaped(words: &[&str], value: &Value, unicode: bool) -> Option<String> {

@@ -79,7 +79,6 @@ pub fn open(path: &str, log: &LogFn) -> Result<Opened, StoreError> {
         }
         other => other?,
     };
-    say(log, Level::Info, format!("Connected to fail2ban persistent database '{path}'"));
     Ok(opened)
 }
 
@@ -114,7 +113,11 @@ fn try_open(path: &str, log: &LogFn) -> Result<Opened, StoreError> {
             return Err(StoreError::Sql { path: path.to_owned(), doing: "check", source });
         }
     }
-    match version(&connection).map_err(doing("read the version of"))? {
+    let version = version(&connection).map_err(doing("read the version of"))?;
+    if version.is_none_or(|version| (1..=VERSION).contains(&version)) {
+        say(log, Level::Info, format!("Connected to fail2ban persistent database '{path}'"));
+    }
+    match version {
         None => {
             create(&mut connection).map_err(doing("create"))?;
             say(log, Level::Warning, format!("New database created. Version '{VERSION}'"));

@@ -22,8 +22,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
 use sekisho_core::action::PastBans;
-use sekisho_core::command::{CommandError, ErrorClass};
-use sekisho_core::duration;
+use sekisho_core::command::{CommandError, ErrorClass, int, seconds};
 use sekisho_core::effect::{Answer, Ask, AskId, Event, Level, StoreOp};
 use sekisho_core::id::Id;
 use sekisho_core::time::Span;
@@ -250,18 +249,10 @@ impl Store {
     /// Reads or sets `dbmaxmatches` or `dbpurgeage`; answers the value. (`dbfile` is
     /// [`Store::path`] and [`Store::set_file`], because it depends on there being no jails.)
     pub fn setting(&self, name: &str, value: Option<&Value>) -> Result<Value, CommandError> {
-        let refuse = |text: String| CommandError::new(ErrorClass::ValueError, text);
-        let number = |value: &Value| match value {
-            Value::Int(n) => Ok(*n),
-            Value::Float(x) => Ok(*x as i64),
-            other => duration::parse(&other.to_text())
-                .map(sekisho_core::expr::Number::trunc)
-                .map_err(|error| refuse(error.to_string())),
-        };
         match name {
             "dbmaxmatches" => {
                 if let Some(value) = value {
-                    let n = usize::try_from(number(value)?.max(0)).unwrap_or(usize::MAX);
+                    let n = usize::try_from(int(value)?.max(0)).unwrap_or(usize::MAX);
                     self.settings.max_matches.store(n, Ordering::Relaxed);
                 }
                 let n = self.settings.max_matches.load(Ordering::Relaxed);
@@ -269,11 +260,14 @@ impl Store {
             }
             "dbpurgeage" => {
                 if let Some(value) = value {
-                    self.settings.purge_age.store(number(value)?, Ordering::Relaxed);
+                    self.settings.purge_age.store(seconds(value)?.trunc(), Ordering::Relaxed);
                 }
                 Ok(Value::Int(self.settings.purge_age.load(Ordering::Relaxed)))
             }
-            other => Err(refuse(format!("{other} is not a setting of the database"))),
+            other => {
+                let text = format!("{other} is not a setting of the database");
+                Err(CommandError::new(ErrorClass::ValueError, text))
+            }
         }
     }
 

@@ -62,14 +62,17 @@ pub enum Reply {
 }
 
 /// Module and name of each class, as Python pickles them.
-const CLASSES: [(ErrorClass, &str, &str); 11] = [
+const CLASSES: [(ErrorClass, &str, &str); 14] = [
     (ErrorClass::Exception, "builtins", "Exception"),
     (ErrorClass::ValueError, "builtins", "ValueError"),
     (ErrorClass::TypeError, "builtins", "TypeError"),
     (ErrorClass::IndexError, "builtins", "IndexError"),
     (ErrorClass::KeyError, "builtins", "KeyError"),
     (ErrorClass::AttributeError, "builtins", "AttributeError"),
+    (ErrorClass::NameError, "builtins", "NameError"),
+    (ErrorClass::LookupError, "builtins", "LookupError"),
     (ErrorClass::RuntimeError, "builtins", "RuntimeError"),
+    (ErrorClass::Json, "json.decoder", "JSONDecodeError"),
     (ErrorClass::OsError, "builtins", "OSError"),
     (ErrorClass::UnknownJail, "fail2ban.exceptions", "UnknownJailException"),
     (ErrorClass::DuplicateJail, "fail2ban.exceptions", "DuplicateJailException"),
