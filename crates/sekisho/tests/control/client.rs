@@ -4,8 +4,6 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::oracle;
-
 /// The client programs with a server that has no engine (see `examples/`).
 fn double() -> Command {
     let own = std::env::current_exe().unwrap();
@@ -117,11 +115,6 @@ maxretry = 3
     fn ours(&self, program: &str, args: &[&str], input: &str) -> Ran {
         let ran = run(double().arg(program).args(self.options()).args(args), input);
         self.normal(&ran)
-    }
-    fn theirs(&self, args: &[&str], input: &str) -> Ran {
-        let mut command = Command::new("/usr/bin/python3");
-        command.arg("/usr/bin/fail2ban-client").args(self.options()).args(args);
-        self.normal(&run(&mut command, input))
     }
     fn normal(&self, ran: &Ran) -> Ran {
         Ran {
@@ -289,7 +282,8 @@ fn what_needs_no_server() {
 #[test]
 fn another_user_is_told_who_may() {
     if !rustix::process::geteuid().is_root() {
-        return sekisho_oracle::missing("root, to become somebody else");
+        eprintln!("another_user_is_told_who_may skipped: needs root, to become somebody else");
+        return;
     }
     let site = Site::new();
     assert_eq!(site.ours("client", &["start"], "").code, Some(0));
@@ -308,176 +302,4 @@ fn another_user_is_told_who_may() {
         "TIME fail2ban: ERROR   Permission denied to socket: DIR/s.sock, (you must be root)\n";
     assert_eq!(ran, self::ran(255, "", text));
     assert_eq!(site.ours("client", &["stop"], "").code, Some(0));
-}
-
-/// Commands that fail2ban's client and ours give to two equal servers of fail2ban.
-const SCRIPT: &[&[&str]] = &[
-    &["ping"],
-    &["ping", "5"],
-    &["ping", "abc"],
-    &["status"],
-    &["status", "j1"],
-    &["status", "nope"],
-    &["status", "j1", "short"],
-    &["foo"],
-    &["get"],
-    &["set"],
-    &["unban"],
-    &["help"],
-    &["echo", "a", "b c", "é"],
-    &["banned"],
-    &["banned", "1.2.3.4"],
-    &["set", "j1", "banip", "1.2.3.4", "2001:db8::1"],
-    &["set", "j1", "banip", "1.2.3.4"],
-    &["set", "j2", "banip", "10.0.0.0/8"],
-    &["banned"],
-    &["banned", "1.2.3.4", "9.9.9.9"],
-    &["get", "j1", "banned"],
-    &["get", "j1", "banned", "1.2.3.4"],
-    &["get", "j1", "banip"],
-    &["get", "j1", "banip", ","],
-    &["set", "j1", "unbanip", "9.9.9.9"],
-    &["set", "j1", "unbanip", "--report-absent", "9.9.9.9"],
-    &["set", "j1", "unbanip", "1.2.3.4"],
-    &["unban", "10.0.0.0/8"],
-    &["unban", "--all"],
-    &["get", "loglevel"],
-    &["set", "loglevel", "debug"],
-    &["set", "loglevel", "nonsense"],
-    &["set", "loglevel", "INFO"],
-    &["get", "logtarget"],
-    &["set", "logtarget", "/nonexistent/x"],
-    &["get", "syslogsocket"],
-    &["get", "dbfile"],
-    &["get", "dbpurgeage"],
-    &["flushlogs"],
-    &["add", "--all"],
-    &["get", "j1", "bantime"],
-    &["set", "j1", "bantime"],
-    &["set", "j1", "bantime", "1d"],
-    &["set", "j1", "bantime", "abc"],
-    &["set", "nope", "bantime", "1"],
-    &["get", "j1", "findtime"],
-    &["get", "j2", "maxretry"],
-    &["get", "j1", "logpath"],
-    &["get", "j1", "logencoding"],
-    &["get", "j1", "datepattern"],
-    &["set", "j1", "datepattern", "%Y-%m-%d"],
-    &["get", "j1", "ignoreip"],
-    &["set", "j1", "addignoreip", "127.0.0.1/8"],
-    &["get", "j1", "ignoreself"],
-    &["get", "j1", "failregex"],
-    &["set", "j1", "addfailregex", "^x <HOST>$"],
-    &["set", "j1", "addfailregex", "nonsense"],
-    &["set", "j1", "delfailregex", "1"],
-    &["get", "j1", "ignoreregex"],
-    &["get", "j1", "usedns"],
-    &["get", "j1", "actions"],
-    &["get", "j1", "actionproperties", "log"],
-    &["get", "j1", "action", "log", "actionban"],
-    &["get", "j1", "action", "nope", "actionban"],
-    &["set", "j1", "action", "log", "actionban", "echo"],
-    &["get", "j1", "nonsense"],
-    &["set", "j1", "nonsense", "1"],
-    &["set", "j1", "addlogpath", "/nonexistent"],
-    &["set", "j1", "idle", "on"],
-    &["set", "j1", "idle", "x"],
-    &["-q", "status", "nope"],
-    &["reload"],
-    &["reload", "j1"],
-    &["reload", "nojail"],
-    &["reload", "--if-exists", "nojail"],
-    &["reload", "--foo"],
-    &["reload", "--unban", "--restart", "j2"],
-    &["reload", "--unban", "--foo", "--restart"],
-    &["restart", "j1"],
-    &["restart", "--unban"],
-    &["status", "j1"],
-    &["-t", "reload"],
-    &["-t"],
-    &["-d"],
-    &["--dp"],
-    &["-t", "status"],
-    &["start"],
-    &["stop", "j1"],
-    &["stop", "j1"],
-    &["start", "a", "b"],
-    &["status"],
-    &["stop"],
-    &["ping"],
-    &["status"],
-    &["reload"],
-];
-
-#[test]
-fn our_client_drives_fail2bans_server() {
-    if !oracle::available() {
-        return;
-    }
-    let (theirs, ours) = (Site::new(), Site::new());
-    for site in [&theirs, &ours] {
-        let started = site.theirs(&["start"], "");
-        assert_eq!(started, ran(0, "Server ready\n", ""));
-    }
-    for command in SCRIPT {
-        let (want, got) = (theirs.theirs(command, ""), ours.ours("client", command, ""));
-        assert_eq!(got, want, "{command:?}");
-    }
-}
-
-#[test]
-fn fail2bans_client_drives_our_server() {
-    if !oracle::available() {
-        return;
-    }
-    let site = Site::new();
-    assert_eq!(site.ours("client", &["start"], "").code, Some(0));
-    for command in [
-        ["ping"].as_slice(),
-        &["ping", "5"],
-        &["status"],
-        &["status", "nope"],
-        &["echo", "a", "b c", "é", ""],
-        &["get", "loglevel"],
-        &["set", "loglevel", "debug"],
-        &["set", "loglevel", "nonsense"],
-        &["get", "logtarget"],
-        &["set", "logtarget", "/nonexistent/x"],
-        &["set", "logtarget", ""],
-        &["get", "syslogsocket"],
-        &["flushlogs"],
-        &["reload"],
-        &["reload", "j1"],
-        &["nonsense"],
-        &["start"],
-    ] {
-        let (got, want) = (site.theirs(command, ""), site.ours("client", command, ""));
-        assert_eq!(got, want, "{command:?}");
-    }
-    assert_eq!(site.theirs(&["stop"], ""), ran(0, "Shutdown successful\n", ""));
-    let gone = site.theirs(&["ping"], "");
-    assert_eq!(gone, site.ours("client", &["ping"], ""));
-    assert_eq!(gone.code, Some(255));
-}
-
-#[test]
-fn interactive_sessions_are_alike() {
-    if !oracle::available() {
-        return;
-    }
-    let (theirs, ours) = (Site::new(), Site::new());
-    for site in [&theirs, &ours] {
-        assert_eq!(site.theirs(&["start"], ""), ran(0, "Server ready\n", ""));
-    }
-    // Everything after the two lines that say what the program is.
-    let after = |ran: &Ran| {
-        let (_, prompts) = ran.out.split_once("fail2ban> ").unwrap_or_default();
-        (ran.code, prompts.to_owned(), ran.err.clone())
-    };
-    for input in
-        ["ping\n\nfoo\necho \"a b\" c\nstatus\nexit\n", "ping\n", "echo 'a\nstop\nping\nquit\n"]
-    {
-        let want = after(&theirs.theirs(&["-i"], input));
-        assert_eq!(after(&ours.ours("client", &["-i"], input)), want, "{input:?}");
-    }
 }

@@ -1,21 +1,16 @@
-//! Runs the installed Python and fail2ban, or says loudly that it cannot.
+//! Scripts for the installed fail2ban's Python.
 
 use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
-use sekisho_oracle::{Fail2ban, PYTHON};
-
-/// Whether fail2ban and its Python are there.
-pub fn available() -> bool {
-    Fail2ban::installed().is_some()
-}
+use sekisho_oracle::Fail2ban;
 
 /// Runs a script with `input`; its standard output.
-pub fn python(script: &str, args: &[&str], input: &str) -> String {
-    let mut child = Command::new(PYTHON)
+pub fn python(fail2ban: &Fail2ban, script: &str, input: &str) -> String {
+    let mut child = fail2ban
+        .python()
         .arg("-c")
         .arg(script)
-        .args(args)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

@@ -3,6 +3,7 @@
 use sekisho::control::pickle::{Reply, decode, decode_reply, encode, encode_reply};
 use sekisho_core::command::{CommandError, ErrorClass};
 use sekisho_core::value::Value;
+use sekisho_oracle::Fail2ban;
 
 use crate::oracle;
 
@@ -40,9 +41,7 @@ pub fn unhex(text: &str) -> Vec<u8> {
 
 #[test]
 fn python_writes_we_read() {
-    if !oracle::available() {
-        return;
-    }
+    let Some(fail2ban) = Fail2ban::installed() else { return };
     let script = "
 import pickle, sys
 for line in sys.stdin:
@@ -50,7 +49,7 @@ for line in sys.stdin:
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         print(pickle.dumps(value, protocol).hex(), repr(value), sep='\\t')
 ";
-    let output = oracle::python(script, &[], &VALUES.join("\n"));
+    let output = oracle::python(&fail2ban, script, &VALUES.join("\n"));
     let mut read = 0;
     for line in output.lines() {
         let (data, expected) = line.split_once('\t').unwrap();
@@ -62,16 +61,14 @@ for line in sys.stdin:
 
 #[test]
 fn bytes_and_surrogates_become_text() {
-    if !oracle::available() {
-        return;
-    }
+    let Some(fail2ban) = Fail2ban::installed() else { return };
     let script = "
 import pickle
 for value in [b'abc', bytearray(b'abc'), b'', frozenset(['abc']), 'a\\udcffb']:
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         print(pickle.dumps(value, protocol).hex())
 ";
-    for line in oracle::python(script, &[], "").lines() {
+    for line in oracle::python(&fail2ban, script, "").lines() {
         match decode(&unhex(line)).unwrap() {
             Value::Str(text) => {
                 assert!(["abc", ""].contains(&&*text) || text.contains('\u{fffd}'), "{text:?}");
@@ -83,15 +80,13 @@ for value in [b'abc', bytearray(b'abc'), b'', frozenset(['abc']), 'a\\udcffb']:
 
 #[test]
 fn we_write_python_reads() {
-    if !oracle::available() {
-        return;
-    }
+    let Some(fail2ban) = Fail2ban::installed() else { return };
     let dump = "
 import pickle, sys
 for line in sys.stdin:
     print(pickle.dumps(eval(line)).hex())
 ";
-    let ours: Vec<Value> = oracle::python(dump, &[], &VALUES.join("\n"))
+    let ours: Vec<Value> = oracle::python(&fail2ban, dump, &VALUES.join("\n"))
         .lines()
         .map(|line| decode(&unhex(line)).unwrap())
         .collect();
@@ -102,7 +97,7 @@ for line in sys.stdin:
     print(repr(pickle.loads(bytes.fromhex(line))))
 ";
     let input: Vec<String> = ours.iter().map(|v| hex(&encode(v))).collect();
-    let output = oracle::python(load, &[], &input.join("\n"));
+    let output = oracle::python(&fail2ban, load, &input.join("\n"));
     for (line, value) in output.lines().zip(&ours) {
         assert_eq!(line, value.repr());
     }
@@ -110,9 +105,7 @@ for line in sys.stdin:
 
 #[test]
 fn python_unpickles_our_errors() {
-    if !oracle::available() {
-        return;
-    }
+    let Some(fail2ban) = Fail2ban::installed() else { return };
     let errors: Vec<CommandError> = [
         ErrorClass::Exception,
         ErrorClass::ValueError,
@@ -138,7 +131,7 @@ for line in sys.stdin:
     print(pickle.dumps((1, error)).hex())
 ";
     let input: Vec<String> = errors.iter().map(|e| hex(&encode_reply(&Err(e.clone())))).collect();
-    let output = oracle::python(script, &[], &input.join("\n"));
+    let output = oracle::python(&fail2ban, script, &input.join("\n"));
     let mut lines = output.lines();
     for error in errors {
         let name = match error.class {

@@ -15,8 +15,6 @@ use sekisho_core::command::{CommandError, ErrorClass};
 use sekisho_core::effect::Event;
 use sekisho_core::value::Value;
 
-use crate::oracle;
-
 /// A server whose engine answers `ping`, `echo …`, `hold` (only when `release` comes), fails others.
 pub struct Double {
     pub server: Arc<ControlServer>,
@@ -211,30 +209,4 @@ fn closing_answers_who_waits() {
     assert_eq!(pickle::decode(&frame), Ok(Value::strs(["SHUTDOWN"])));
     assert!(!double.path.exists());
     assert!(UnixStream::connect(&double.path).is_err());
-}
-
-#[test]
-fn fail2bans_client_is_served() {
-    if !oracle::available() {
-        return;
-    }
-    let double = Double::start();
-    let script = "
-import sys
-from fail2ban.client.csocket import CSocket
-socket = CSocket(sys.argv[1])
-for words in [['ping'], ['echo', 'a', 1, {'b': [2]}], ['status'], ['status', 'zz'], ['foo']]:
-    code, value = socket.send(words)
-    print(code, repr(value))
-socket.close()
-";
-    let path = double.path.to_str().unwrap();
-    let output = oracle::python(script, &[path], "");
-    let expected = "0 'pong'
-0 ['a', 1, {'b': [2]}]
-0 [('Number of jail', 2), ('Jail list', 'a, b')]
-1 UnknownJailException('zz')
-1 Exception('Invalid command')
-";
-    assert_eq!(output, expected);
 }

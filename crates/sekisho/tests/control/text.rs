@@ -3,6 +3,7 @@
 use sekisho::control::{pickle, text};
 use sekisho_core::command::Words;
 use sekisho_core::value::Value;
+use sekisho_oracle::Fail2ban;
 
 use crate::oracle;
 
@@ -94,9 +95,7 @@ const CASES: &[(&str, &[&str])] = &[
 
 #[test]
 fn texts_are_fail2bans() {
-    if !oracle::available() {
-        return;
-    }
+    let Some(fail2ban) = Fail2ban::installed() else { return };
     let script = "
 import pickle, sys
 from fail2ban.client.beautifier import Beautifier
@@ -109,7 +108,7 @@ for line in sys.stdin:
     let cases: Vec<(&str, &str)> =
         CASES.iter().flat_map(|(c, values)| values.iter().map(move |v| (*c, *v))).collect();
     let input: Vec<String> = cases.iter().map(|(c, v)| format!("{c}\t{v}")).collect();
-    let output = oracle::python(script, &[], &input.join("\n"));
+    let output = oracle::python(&fail2ban, script, &input.join("\n"));
     assert_eq!(output.lines().count(), cases.len());
     for (line, (command, expression)) in output.lines().zip(cases) {
         let (data, expected) = line.split_once('\t').unwrap();
@@ -122,9 +121,7 @@ for line in sys.stdin:
 
 #[test]
 fn pretty_printing_is_pythons() {
-    if !oracle::available() {
-        return;
-    }
+    let Some(fail2ban) = Fail2ban::installed() else { return };
     let script = "
 import pickle, pprint, random
 random.seed(7)
@@ -137,7 +134,7 @@ for _ in range(100):
 for value in values:
     print(pickle.dumps(value).hex(), repr(pprint.pformat(value, width=1000, indent=2)), sep='\\t')
 ";
-    let output = oracle::python(script, &[], "");
+    let output = oracle::python(&fail2ban, script, "");
     assert!(output.lines().count() > 200);
     for line in output.lines() {
         let (data, expected) = line.split_once('\t').unwrap();
