@@ -11,25 +11,27 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
 }
 
-/// The unit in a folder of its own, with our binary where it has the installed one.
-fn unit() -> Option<tempfile::TempDir> {
+/// The units in a folder of their own, with our binary where they have the installed one.
+fn units() -> Option<tempfile::TempDir> {
     if Command::new("systemd-analyze").arg("--version").output().is_err() {
         sekisho_oracle::missing("systemd-analyze");
         return None;
     }
     let dir = tempfile::tempdir().unwrap();
-    let text = fs::read_to_string(root().join("packaging/systemd/fail2ban.service")).unwrap();
-    let text = text.replace("/usr/bin/sekisho", env!("CARGO_BIN_EXE_sekisho"));
-    fs::write(dir.path().join("fail2ban.service"), text).unwrap();
+    for name in ["fail2ban.service", "fail2ban.socket"] {
+        let text = fs::read_to_string(root().join("packaging/systemd").join(name)).unwrap();
+        let text = text.replace("/usr/bin/sekisho", env!("CARGO_BIN_EXE_sekisho"));
+        fs::write(dir.path().join(name), text).unwrap();
+    }
     Some(dir)
 }
 
 #[test]
-fn systemd_finds_no_fault_with_the_unit() {
-    let Some(dir) = unit() else { return };
+fn systemd_finds_no_fault_with_the_units() {
+    let Some(dir) = units() else { return };
     let out = Command::new("systemd-analyze")
         .args(["verify", "--man=no"])
-        .arg(dir.path().join("fail2ban.service"))
+        .args([dir.path().join("fail2ban.service"), dir.path().join("fail2ban.socket")])
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned();
@@ -39,7 +41,7 @@ fn systemd_finds_no_fault_with_the_unit() {
 /// 0 is safest, 10 has no restrictions at all; fail2ban's own unit has 9.6.
 #[test]
 fn the_unit_confines_the_server() {
-    let Some(dir) = unit() else { return };
+    let Some(dir) = units() else { return };
     let out = Command::new("systemd-analyze")
         .args(["security", "--offline=true", "--threshold=50", "--no-pager"])
         .arg(dir.path().join("fail2ban.service"))
