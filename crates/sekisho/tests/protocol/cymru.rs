@@ -80,7 +80,7 @@ impl Namespace {
             };
         }
         // Until the test is over.
-        script += "echo up > \"$0\"; read end; kill $server\n";
+        script += "echo up > \"$0\"; read end; kill ${server:-} 2>/dev/null\n";
         let up = folder.path("up");
         let child = Command::new("unshare")
             .args(["--net", "--mount", "--propagation", "private", "sh", "-c", &script])
