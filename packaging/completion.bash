@@ -4,6 +4,7 @@ _sekisho_own=(
     'check @any @any ?--json'
     'status ?@jail --json'
     'banned --json'
+    'events'
     'server ?@any ?start'
     'regex ?@any @file @any'
     'manual ?@any'

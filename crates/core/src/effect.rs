@@ -150,6 +150,13 @@ pub enum Effect {
     Source(SourceOp),
     /// Write to the log.
     Log(Record),
+    /// Tell whoever follows.
+    Happened {
+        /// The jail it happened in.
+        jail: Arc<str>,
+        /// What.
+        what: Happening,
+    },
     /// Answer a client.
     Reply {
         /// Whom.
@@ -159,6 +166,29 @@ pub enum Effect {
     },
     /// All is stopped: leave the process.
     Exit,
+}
+
+/// What programs are told that follow the server: the log's news without the log's words.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Happening {
+    /// The jail guards.
+    Started,
+    /// The jail has ended.
+    Stopped,
+    /// A failure counts.
+    Found(Id, Timestamp),
+    /// A failure does not count, by this rule.
+    Ignored(Id, String),
+    /// A ban is in force, or is again after a restart (a restored ticket).
+    Banned(Arc<Ticket>),
+    /// A ban lasts longer than was said.
+    Prolonged(Arc<Ticket>),
+    /// An action could not ban, for this reason; it tries again.
+    NotEnforced(Id, String),
+    /// A ban is over.
+    Unbanned(Id),
+    /// A ban is taken back because the jail stops; the database keeps it.
+    Repealed(Id),
 }
 
 /// One operation of one action instance.

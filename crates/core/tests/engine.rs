@@ -264,6 +264,31 @@ fn enforcement_comes_first_and_only_what_is_enforced_is_called_banned() {
 }
 
 #[test]
+fn followers_are_told_what_happens() {
+    let mut lab = started(&[("maxretry", "2"), ("ignoreself", "no"), ("addignoreip", "192.0.2.9")]);
+    assert_eq!(lab.told(), ["j started"]);
+    lab.fail(failure(&lab, "192.0.2.9"));
+    lab.fail(failure(&lab, "192.0.2.1"));
+    lab.fail(failure(&lab, "192.0.2.1"));
+    let found = ["j ignored 192.0.2.9 by ip", "j found 192.0.2.1", "j found 192.0.2.1"];
+    assert_eq!(lab.told(), found);
+    lab.finish(Err("no such chain"));
+    assert_eq!(lab.told(), ["j not enforced 192.0.2.1: no such chain"]);
+    lab.pass(Span::from_secs(1));
+    lab.finish(Ok(()));
+    lab.work();
+    assert_eq!(lab.told(), ["j banned 192.0.2.1"]);
+    lab.pass(Span::from_secs(600));
+    lab.work();
+    assert_eq!(lab.told(), ["j unbanned 192.0.2.1"]);
+    lab.send(words("set j banip 192.0.2.2"));
+    lab.work();
+    lab.send(words("stop j"));
+    lab.work();
+    assert_eq!(lab.told(), ["j banned 192.0.2.2", "j repealed 192.0.2.2", "j stopped"]);
+}
+
+#[test]
 fn unban_answers_when_it_is_done() {
     let mut lab = started(&[]);
     lab.send(words("set j banip 192.0.2.1 192.0.2.2 203.0.113.0/24"));

@@ -5,6 +5,7 @@
 //! decides what a command means: all that it does not know goes to the server as it is.
 
 mod configuration;
+mod follow;
 mod interactive;
 mod json;
 mod link;
@@ -19,6 +20,7 @@ use sekisho_core::value::Value;
 
 use crate::cli::{self, Key, Parsed};
 use crate::control::pickle::Reply;
+use crate::control::socket::EVENTS;
 use crate::control::text;
 use crate::log::FAIL2BAN_VERSION;
 pub use configuration::Settings;
@@ -163,6 +165,9 @@ impl Client {
         if self.program == Program::Sekisho && command.contains(&"--json") {
             let command: Vec<&str> = command.iter().copied().filter(|w| *w != "--json").collect();
             return self.json(&command);
+        }
+        if self.program == Program::Sekisho && command == [EVENTS] {
+            return self.follow();
         }
         match command {
             ["start"] => self.start(None),

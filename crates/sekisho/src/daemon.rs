@@ -23,6 +23,7 @@ use sekisho_core::value::{Value, repr_str};
 
 use crate::action::{PastBansFn, Runner, ignore_command};
 use crate::client::Launch;
+use crate::control::events;
 use crate::control::socket::{ControlServer, Listen, SocketError};
 use crate::log::{FAIL2BAN_VERSION, Logger};
 use crate::process::{self, PidFile, Ready};
@@ -302,6 +303,9 @@ impl Server {
             Effect::Ask(id, ask) => {
                 self.open = self.open.saturating_add(1);
                 self.ask(id, ask);
+            }
+            Effect::Happened { jail, what } => {
+                self.control.tell(|| events::line(clock::now().wall, &clock::zone(), &jail, &what))
             }
             Effect::Reply { request, result } => self.reply(request, result),
             Effect::Exit => {}

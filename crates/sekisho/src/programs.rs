@@ -5,6 +5,7 @@ use std::io::{self, Write};
 
 use crate::cli::{self, CommandHelp};
 use crate::client::{self, Daemon, Program};
+use crate::control::socket::EVENTS;
 use crate::process;
 use crate::takeover;
 
@@ -89,7 +90,7 @@ fn sekisho(args: &[String], parts: Parts) -> u8 {
             );
             client::FAILURE
         }
-        word if word.is_empty() || word.starts_with('-') || is_command(word) => {
+        word if word.is_empty() || word.starts_with('-') || is_command(word) || word == EVENTS => {
             client::main(Program::Sekisho, args, parts.daemon)
         }
         unknown => {

@@ -6,7 +6,7 @@
 use super::desk::{Asked, Desk, Reply, WaitId, logger};
 use super::jail::{Jail, Phase};
 use super::{Engine, JailKey};
-use crate::effect::{Answer, Ask, Level, StoredBan};
+use crate::effect::{Answer, Ask, Happening, Level, StoredBan};
 use crate::failmanager::FailTicket;
 use crate::failure::Failure;
 use crate::id::Id;
@@ -272,6 +272,7 @@ impl Jail {
     fn ignored(&self, desk: &mut Desk, id: &Id, rule: &str) {
         let text = format!("[{}] Ignore {id} by {rule}", self.name);
         desk.log(Level::Info, logger::FILTER, text);
+        desk.happened(&self.name, Happening::Ignored(id.clone(), rule.to_owned()));
     }
 
     /// Counts a failure and bans if that was enough.
@@ -280,6 +281,7 @@ impl Jail {
         let (id, time) = (failure.id.clone(), failure.time);
         let text = format!("[{}] {word} {id} - {}", self.name, desk.time(time));
         desk.log(Level::Info, logger::FILTER, text);
+        desk.happened(&self.name, Happening::Found(id.clone(), time));
         let retry = self.fails.add(failure, self.limits());
         if self.spec.increments.enabled && desk.asks_open() < super::desk::MAX_PARKED {
             let jail = Some(Arc::clone(&self.name));

@@ -11,8 +11,8 @@ use super::{Config, JailKey};
 use crate::action::{Facts, NoLookUp, RunFamily, prepare_text};
 use crate::command::{CommandError, ErrorClass, Words};
 use crate::effect::{
-    ActionId, ActionOp, ActionSpec, Ask, AskId, Counters, Effect, Job, JobId, Level, Record,
-    RequestId, SourceId, StoreOp,
+    ActionId, ActionOp, ActionSpec, Ask, AskId, Counters, Effect, Happening, Job, JobId, Level,
+    Record, RequestId, SourceId, StoreOp,
 };
 use crate::id::Id;
 use crate::ignore::{Known, Question};
@@ -236,6 +236,11 @@ impl Desk {
 
     pub fn log(&mut self, level: Level, logger: &'static str, text: impl Into<String>) {
         self.out.push(Effect::Log(Record { level, logger, text: text.into() }));
+    }
+
+    /// Tells whoever follows.
+    pub fn happened(&mut self, jail: &Arc<str>, what: Happening) {
+        self.out.push(Effect::Happened { jail: Arc::clone(jail), what });
     }
 
     pub fn time(&self, at: Timestamp) -> String {

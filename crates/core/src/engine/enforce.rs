@@ -10,7 +10,7 @@ use super::desk::{Desk, JobKind, Sure, WaitId, logger};
 use super::jail::{Action, Enforcement, FailedUnban, Jail, Life, Mark, MarkState, Phase};
 use crate::banmanager::{Added, Ban};
 use crate::command::CommandError;
-use crate::effect::{ActionId, ActionOp, ActionSpec, Effect, Level, StoredBan};
+use crate::effect::{ActionId, ActionOp, ActionSpec, Effect, Happening, Level, StoredBan};
 use crate::id::Id;
 use crate::ticket::{BanTime, Ticket};
 use crate::time::{Monotonic, Span, Timestamp};
@@ -184,6 +184,7 @@ impl Jail {
         let (ticket, told) = (Arc::clone(&ban.ticket), ban.state.notified.clone());
         let word = if ticket.restored { "Restore Ban" } else { "Ban" };
         desk.log(Level::Notice, logger::ACTIONS, format!("[{}] {word} {id}", self.name));
+        desk.happened(&self.name, Happening::Banned(Arc::clone(&ticket)));
         let tell: Vec<ActionId> = self
             .actions
             .iter()
@@ -212,6 +213,11 @@ impl Jail {
     ) {
         let id = &ban.ticket.id;
         desk.log(Level::Notice, logger::ACTIONS, format!("[{}] {word} {id}", self.name));
+        let over = match self.phase {
+            Phase::Stopping => Happening::Repealed(id.clone()),
+            _ => Happening::Unbanned(id.clone()),
+        };
+        desk.happened(&self.name, over);
         for mark in &ban.state.marks {
             if let MarkState::Due(at) = mark.state
                 && let Some(action) = self.action_mut(mark.action)

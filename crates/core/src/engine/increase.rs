@@ -10,7 +10,7 @@ use super::jail::{Jail, Life, MarkState, Phase};
 use crate::banmanager::Ban;
 use crate::bantime::bad_attempts;
 use crate::duration::render;
-use crate::effect::{ActionId, ActionOp, Ask, History, Level, StoreOp};
+use crate::effect::{ActionId, ActionOp, Ask, Happening, History, Level, StoreOp};
 use crate::expr::{ExprError, Number};
 use crate::id::Id;
 use crate::ticket::BanTime;
@@ -104,6 +104,7 @@ impl Jail {
             let text =
                 format!("[{jail}] Increase Ban {id} ({} # {shown} -> {end})", ticket.ban_count);
             desk.log(Level::Notice, logger::OBSERVER, text);
+            desk.happened(&jail, Happening::Prolonged(Arc::clone(&ticket)));
             self.prolong(desk, id);
         }
         if !stored {

@@ -28,7 +28,7 @@ mod status;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::effect::{Answer, AskId, Effect, Event, Kept, Level, SourceId};
+use crate::effect::{Answer, AskId, Effect, Event, Happening, Kept, Level, SourceId};
 use crate::ignore::Question;
 use crate::time::{Monotonic, Now, Span, Timestamp, Zone};
 
@@ -222,6 +222,7 @@ impl Engine {
             let Some(jail) = self.jails.remove(&key) else { continue };
             let text = format!("Jail '{}' stopped", jail.name);
             self.desk.log(Level::Info, logger::JAIL, text);
+            self.desk.happened(&jail.name, Happening::Stopped);
             for wait in jail.stop_waits {
                 self.desk.wait_done(wait);
             }

@@ -7,7 +7,7 @@ use super::desk::{Desk, JobInfo, JobKind, Reply, Sure, logger};
 use super::enforce::backoff;
 use super::jail::{Jail, Life, MarkState};
 use crate::command::{CommandError, ErrorClass};
-use crate::effect::{ActionFailure, ActionId, ActionOp, JobId, Level};
+use crate::effect::{ActionFailure, ActionId, ActionOp, Happening, JobId, Level};
 use crate::id::Id;
 use crate::ticket::Ticket;
 
@@ -182,6 +182,8 @@ impl Jail {
         let mono = desk.now.mono;
         if let Some(reason) = &failure {
             self.log_failed(desk, "ban", name, ticket, reason);
+            let what = Happening::NotEnforced(ticket.id.clone(), reason.clone());
+            desk.happened(&self.name, what);
             self.not_in_force(desk, id, ticket);
         } else if let Some(action) = self.live_action(id) {
             // It works: a start that failed half-way needs no other try.

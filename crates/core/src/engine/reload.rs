@@ -13,7 +13,7 @@ use super::jail::{Action, Jail, Life, Phase, Restoring, SETTLE, set_families};
 use super::lines::LineState;
 use super::{Engine, JailKey};
 use crate::command::{Change, Command, CommandError, ErrorClass, Reload, Words};
-use crate::effect::{ActionId, ActionOp, ActionSpec, Ask, Level, StoreOp};
+use crate::effect::{ActionId, ActionOp, ActionSpec, Ask, Happening, Level, StoreOp};
 use crate::id::Id;
 use crate::spec::{Backend, JailSpec, Wanted, reloadable};
 use crate::value::Value;
@@ -414,6 +414,7 @@ impl Engine {
         self.desk.ask(Ask::Restore { jail: Arc::clone(&name) }, super::Asked::Restore(key));
         self.attach(key);
         self.desk.log(Level::Info, logger::JAIL, format!("Jail '{name}' started"));
+        self.desk.happened(&name, Happening::Started);
     }
 
     /// Stops a jail; its name is free at once.

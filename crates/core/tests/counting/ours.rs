@@ -180,6 +180,7 @@ impl World {
             | Effect::Retire(_)
             | Effect::Keep(..)
             | Effect::Adopt(..)
+            | Effect::Happened { .. }
             | Effect::Exit => {}
         }
     }

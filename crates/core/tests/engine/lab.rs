@@ -8,6 +8,7 @@ use sekisho_core::command::Words;
 use sekisho_core::effect::*;
 use sekisho_core::engine::{Config, Engine};
 use sekisho_core::failure::Failure;
+use sekisho_core::ticket::Ticket;
 use sekisho_core::time::{Monotonic, Now, Span, Timestamp};
 use sekisho_core::value::Value;
 
@@ -24,6 +25,7 @@ pub struct Lab {
     ran: Vec<String>,
     asks: VecDeque<(AskId, Ask)>,
     logs: Vec<String>,
+    told: Vec<String>,
     stores: Vec<String>,
     sources: Vec<SourceId>,
     replies: Vec<(RequestId, Result<Value, String>)>,
@@ -58,12 +60,18 @@ impl Lab {
             ran: Vec::new(),
             asks: VecDeque::new(),
             logs: Vec::new(),
+            told: Vec::new(),
             stores: Vec::new(),
             sources: Vec::new(),
             replies: Vec::new(),
             requests: 0,
             kept: Vec::new(),
         }
+    }
+
+    /// What followers were told since the last call.
+    pub fn told(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.told)
     }
 
     pub fn handle(&mut self, event: Event) {
@@ -90,6 +98,22 @@ impl Lab {
                 Effect::Log(record) => {
                     let level = format!("{:?}", record.level).to_uppercase();
                     self.logs.push(format!("{level} {}", record.text));
+                }
+                Effect::Happened { jail, what } => {
+                    let who = |ticket: &Ticket| ticket.id.to_string();
+                    let told = match what {
+                        Happening::Started => "started".into(),
+                        Happening::Stopped => "stopped".into(),
+                        Happening::Found(id, _) => format!("found {id}"),
+                        Happening::Ignored(id, rule) => format!("ignored {id} by {rule}"),
+                        Happening::Banned(t) if t.restored => format!("restored {}", who(&t)),
+                        Happening::Banned(t) => format!("banned {}", who(&t)),
+                        Happening::Prolonged(t) => format!("prolonged {}", who(&t)),
+                        Happening::NotEnforced(id, why) => format!("not enforced {id}: {why}"),
+                        Happening::Unbanned(id) => format!("unbanned {id}"),
+                        Happening::Repealed(id) => format!("repealed {id}"),
+                    };
+                    self.told.push(format!("{jail} {told}"));
                 }
                 Effect::Source(SourceOp::OpenFile { source, .. }) => self.sources.push(source),
                 Effect::Source(SourceOp::Close(source)) => self.closed.push(source),

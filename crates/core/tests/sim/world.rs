@@ -269,7 +269,8 @@ impl World {
             }
             Effect::Exit => self.exited = true,
             Effect::Keep(_, kept) => self.kept.push(kept),
-            Effect::Adopt(..) | Effect::Retire(_) | Effect::Source(_) => {}
+            Effect::Adopt(..) | Effect::Retire(_) | Effect::Source(_) | Effect::Happened { .. } => {
+            }
         }
     }
 

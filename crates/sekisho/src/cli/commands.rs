@@ -130,6 +130,10 @@ pub const OWN_COMMANDS: &[CommandHelp] = &[
     ),
     C("status [<JAIL>] --json", "the state of the jails, or of one, as JSON; also: stats --json"),
     C("banned --json", "who is banned, with jail and times, as JSON"),
+    C(
+        "events",
+        "print what happens from now on, one JSON object per line, until the server ends: found, ignored, banned, restored, prolonged, not_enforced, unbanned, repealed (the jail stops, the database keeps the ban), started, stopped; a reader that is too slow is told how many were dropped",
+    ),
     C("server [OPTIONS] [start]", "the same as fail2ban-server"),
     C("regex [OPTIONS] <LOG> <REGEX>", "the same as fail2ban-regex"),
     C("manual [PROGRAM]", "print the manual page of a program in roff"),

@@ -1,6 +1,6 @@
 //! The client's end of the control socket.
 
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -70,6 +70,22 @@ impl Link {
             Err(FrameError::TimedOut) => Err(LinkError::TimedOut),
             Err(FrameError::TooLarge) => {
                 Err(LinkError::Unreadable(PickleError::TooLarge("16 MiB")))
+            }
+        }
+    }
+}
+
+impl Link {
+    /// Hands out what the server sends from here on, piece by piece, until one of both ends.
+    pub fn stream(mut self, mut each: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        each(&self.frames.take_rest())?;
+        let mut chunk = [0; 65536];
+        loop {
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return Ok(()),
+                Ok(n) => each(chunk.get(..n).unwrap_or_default())?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
         }
     }

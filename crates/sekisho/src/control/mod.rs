@@ -4,6 +4,7 @@
 //! from the socket are data and may never build, call or import anything.
 
 pub mod activation;
+pub mod events;
 pub mod pickle;
 pub mod socket;
 pub mod text;

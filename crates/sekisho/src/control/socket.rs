@@ -2,7 +2,8 @@
 //!
 //! One thread per client, so that a slow one delays nobody, and never more than [`MAX_CLIENTS`]: the
 //! longest idle one then has to go. A frame is a pickle followed by [`END`]; its size is bounded.
-//! This module never waits for the engine while it holds a lock, and never looks into a command.
+//! This module never waits for the engine while it holds a lock, and never looks into a command but
+//! [`EVENTS`], which makes a client a follower: a reader of lines, and no client any more.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -15,15 +16,16 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use memchr::memmem;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, Mode, flock};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use sekisho_core::command::{CommandError, ErrorClass, Words};
 use sekisho_core::effect::{Event, Level, Record, RequestId};
 use sekisho_core::value::Value;
 
+use super::events::Followers;
 use super::pickle;
 use crate::LogFn;
 
@@ -31,12 +33,20 @@ use crate::LogFn;
 pub const END: &[u8] = b"<F2B_END_COMMAND>";
 /// The message by which a client says goodbye.
 pub const CLOSE: &[u8] = b"<F2B_CLOSE_COMMAND>";
+/// The command that is answered by [`FOLLOWING`], and from there on by a line for each event.
+pub const EVENTS: &str = "events";
+/// The answer to it.
+pub const FOLLOWING: &str = "following";
 /// Clients served at once.
 pub const MAX_CLIENTS: usize = 256;
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 512;
 /// Stack of a client's thread; a message nests [`pickle::MAX_DEPTH`] levels at most.
 const STACK: usize = 512 << 10;
+/// How often a follower without news is looked after: it may have gone.
+const LOOK_AFTER: Duration = Duration::from_secs(5);
+/// Bytes written to a follower at once.
+const CHUNK: usize = 64 << 10;
 /// How long a client may leave its answer unread.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -90,6 +100,7 @@ struct Shared {
     closing: AtomicBool,
     /// Counts requests; also orders clients by their last activity.
     counter: AtomicU64,
+    followers: Followers,
 }
 
 #[derive(Debug, Default)]
@@ -103,8 +114,17 @@ struct Client {
     /// To cut it off from outside its thread.
     stream: UnixStream,
     last_active: u64,
+    state: Doing,
+}
+
+/// What a client is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doing {
+    Nothing,
     /// It has sent a request and has not got the whole answer yet.
-    busy: bool,
+    Asking,
+    /// It reads events.
+    Following,
 }
 
 impl Shared {
@@ -140,6 +160,7 @@ impl ControlServer {
             changed: Condvar::new(),
             closing: AtomicBool::new(false),
             counter: AtomicU64::new(1),
+            followers: Followers::default(),
         });
         let for_thread = Arc::clone(&shared);
         thread::Builder::new()
@@ -158,8 +179,13 @@ impl ControlServer {
         }
     }
 
+    /// Tells followers of something; the line is only made if there are any. Never blocks.
+    pub fn tell(&self, line: impl FnOnce() -> String) {
+        self.shared.followers.tell(line);
+    }
+
     /// Ends: accepts nobody any more, answers what is still waiting with `['SHUTDOWN']`, gives
-    /// answers on their way `grace` to be read, and removes a socket file of its own.
+    /// answers and events on their way `grace` to be read, and removes a socket file of its own.
     pub fn close(&self, grace: Duration) {
         if self.shared.closing.swap(true, Ordering::SeqCst) {
             return;
@@ -172,10 +198,11 @@ impl ControlServer {
         }
         let mut state = self.shared.lock();
         state.pending.clear();
-        for client in state.clients.values().filter(|c| !c.busy) {
+        self.shared.followers.end();
+        for client in state.clients.values().filter(|c| c.state == Doing::Nothing) {
             let _ = client.stream.shutdown(std::net::Shutdown::Both);
         }
-        let busy = |state: &mut State| state.clients.values().any(|c| c.busy);
+        let busy = |state: &mut State| state.clients.values().any(|c| c.state != Doing::Nothing);
         let result = self.shared.changed.wait_timeout_while(state, grace, busy);
         let (state, _) = result.unwrap_or_else(PoisonError::into_inner);
         for client in state.clients.values() {
@@ -296,7 +323,9 @@ fn accept(
 fn admit(shared: &Shared, stream: &UnixStream) -> Option<u64> {
     let mut state = shared.lock();
     while state.clients.len() >= MAX_CLIENTS {
-        let idle = state.clients.values().filter(|c| !c.busy).min_by_key(|c| c.last_active);
+        let idle = state.clients.values().filter(|c| c.state != Doing::Asking);
+        // Followers last: they have no other way to know.
+        let idle = idle.min_by_key(|c| (c.state == Doing::Following, c.last_active));
         if let Some(client) = idle {
             let _ = client.stream.shutdown(std::net::Shutdown::Both);
         }
@@ -308,7 +337,8 @@ fn admit(shared: &Shared, stream: &UnixStream) -> Option<u64> {
     }
     stream.set_write_timeout(Some(WRITE_TIMEOUT)).ok()?;
     let id = shared.next();
-    let client = Client { stream: stream.try_clone().ok()?, last_active: id, busy: false };
+    let client =
+        Client { stream: stream.try_clone().ok()?, last_active: id, state: Doing::Nothing };
     state.clients.insert(id, client);
     Some(id)
 }
@@ -320,8 +350,14 @@ fn serve(mut stream: UnixStream, id: u64, shared: &Shared, events: &Sender<Event
         let answer = match frames.next(&mut stream) {
             Ok(Some(frame)) if frame == CLOSE => return,
             Ok(Some(frame)) => {
-                set_busy(shared, id, true);
-                request(&frame, shared, events, log)
+                set_state(shared, id, Doing::Asking);
+                match decode(&frame, log) {
+                    Ok(words) if words == [Value::str(EVENTS)] => {
+                        return follow(stream, id, shared);
+                    }
+                    Ok(words) => request(words, shared, events),
+                    Err(answer) => answer,
+                }
             }
             Ok(None) | Err(FrameError::Io | FrameError::TimedOut) => return,
             Err(FrameError::TooLarge) => {
@@ -332,38 +368,97 @@ fn serve(mut stream: UnixStream, id: u64, shared: &Shared, events: &Sender<Event
             }
         };
         let sent = send(&mut stream, &answer);
-        set_busy(shared, id, false);
+        set_state(shared, id, Doing::Nothing);
         if sent.is_err() || shared.closing.load(Ordering::SeqCst) {
             return;
         }
     }
 }
 
-fn set_busy(shared: &Shared, id: u64, busy: bool) {
+fn set_state(shared: &Shared, id: u64, state: Doing) {
     let now = shared.next();
     if let Some(client) = shared.lock().clients.get_mut(&id) {
-        client.busy = busy;
+        client.state = state;
         client.last_active = now;
     }
     shared.changed.notify_all();
 }
 
-/// Hands one request to the engine and waits for its answer.
-fn request(frame: &[u8], shared: &Shared, events: &Sender<Event>, log: &LogFn) -> Vec<u8> {
-    let words = match pickle::decode(frame) {
-        Ok(Value::List(words) | Value::Tuple(words)) => words,
+/// Sends events until one side ends.
+fn follow(mut stream: UnixStream, id: u64, shared: &Shared) {
+    let follower = {
+        let state = shared.lock();
+        // Under the lock, so that `close` either ends this follower or is seen by it.
+        if shared.closing.load(Ordering::SeqCst) {
+            return;
+        }
+        let follower = shared.followers.add();
+        drop(state);
+        follower
+    };
+    set_state(shared, id, Doing::Following);
+    let answer = pickle::encode_reply(&Ok(Value::str(FOLLOWING)));
+    // A follower may pause for as long as it likes; it only misses something.
+    if stream.set_write_timeout(None).is_err() || send(&mut stream, &answer).is_err() {
+        return;
+    }
+    let mut chunk = String::new();
+    loop {
+        chunk.clear();
+        match follower.lines.recv_timeout(LOOK_AFTER) {
+            Ok(line) => {
+                chunk.push_str(&line);
+                chunk.push('\n');
+                for line in follower.lines.try_iter() {
+                    chunk.push_str(&line);
+                    chunk.push('\n');
+                    if chunk.len() > CHUNK {
+                        break;
+                    }
+                }
+            }
+            Err(RecvTimeoutError::Timeout) if is_open(&stream) => {}
+            Err(RecvTimeoutError::Timeout) => return,
+            Err(RecvTimeoutError::Disconnected) => {
+                if let Some(last) = follower.last() {
+                    let _ = stream.write_all(format!("{last}\n").as_bytes());
+                }
+                return;
+            }
+        }
+        if stream.write_all(chunk.as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+/// Whether the other side has not closed.
+fn is_open(stream: &UnixStream) -> bool {
+    let mut fds = [PollFd::new(stream, PollFlags::RDHUP)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    !matches!(poll(&mut fds, Some(&now)), Ok(n) if n > 0)
+}
+
+/// The words of a request, or the answer to what is none.
+fn decode(frame: &[u8], log: &LogFn) -> Result<Vec<Value>, Vec<u8>> {
+    match pickle::decode(frame) {
+        Ok(Value::List(words) | Value::Tuple(words)) => Ok(words),
         Ok(value) => {
             let error = CommandError::new(ErrorClass::Exception, "Invalid command");
             let shown: String = value.repr().chars().take(200).collect();
             let text = format!("Command {shown} has failed. Received {}", error.repr());
             log(record(Level::Error, text));
-            return pickle::encode_reply(&Err(error));
+            Err(pickle::encode_reply(&Err(error)))
         }
         Err(error) => {
             log(record(Level::Error, format!("Refused a request on the control socket: {error}")));
-            return pickle::encode(&Value::Str(format!("ERROR: {error}")));
+            Err(pickle::encode(&Value::Str(format!("ERROR: {error}"))))
         }
-    };
+    }
+}
+
+/// Hands one request to the engine and waits for its answer.
+fn request(words: Vec<Value>, shared: &Shared, events: &Sender<Event>) -> Vec<u8> {
     let request = RequestId(shared.next());
     let (sender, receiver): (_, Receiver<Result<Value, CommandError>>) = bounded(1);
     {
@@ -418,6 +513,12 @@ pub enum FrameError {
 }
 
 impl Frames {
+    /// What has come after the last message, and is not to be one.
+    pub fn take_rest(&mut self) -> Vec<u8> {
+        self.searched = 0;
+        std::mem::take(&mut self.buffer)
+    }
+
     /// The next message without its end; `None` when the other side has closed.
     pub fn next(&mut self, stream: &mut impl Read) -> Result<Option<Vec<u8>>, FrameError> {
         let mut chunk = [0u8; 16384];

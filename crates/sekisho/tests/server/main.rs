@@ -6,6 +6,7 @@
 mod bad_input;
 mod bad_lines;
 mod enforcement;
+mod events;
 mod life;
 #[path = "../action/python/mails.rs"]
 mod mails;

@@ -189,7 +189,10 @@ impl World {
                     self.log.lock().unwrap().push(line);
                 }
                 Effect::Keep(..) | Effect::Adopt(..) => panic!("nothing is kept"),
-                Effect::Source(_) | Effect::Reply { .. } | Effect::Exit => {}
+                Effect::Source(_)
+                | Effect::Happened { .. }
+                | Effect::Reply { .. }
+                | Effect::Exit => {}
             }
         }
     }
