@@ -297,6 +297,50 @@ fn bans_come_back_by_the_text_of_their_ids() {
     assert_eq!(Bench::open(Some(&path)).ids("a"), sorted);
 }
 
+/// Also a file that fail2ban has made, which would only grow; and whoever reads meanwhile gets in.
+#[test]
+fn the_file_shrinks_when_old_bans_are_forgotten() {
+    const PATIENCE: Span = Span::from_secs(40);
+    for fail2bans in [false, true] {
+        let (_folder, path) = file();
+        let mut bench = Bench::open(Some(&path));
+        bench.op(StoreOp::AddJail("a".into()));
+        let mut old = ticket("1.1.1.1");
+        old.time = Timestamp::from_secs(now() - 200_000);
+        old.matches = vec![MatchedLine::Whole("x".repeat(500))];
+        for n in 0..10_000_u32 {
+            old.id = Id::parse(&std::net::Ipv4Addr::from(0x0a00_0000 + n).to_string());
+            bench.ban("a", old.clone());
+        }
+        bench.ban("a", ticket("2.2.2.2"));
+        bench.stop();
+        if fail2bans {
+            let db = Connection::open(&path).unwrap();
+            db.execute_batch("PRAGMA auto_vacuum = NONE; VACUUM").unwrap();
+        }
+        let size = || std::fs::metadata(&path).unwrap().len();
+        let full = size();
+        assert!(full > 10 << 20, "{full}");
+        let bench = Bench::open(Some(&path));
+        // Python's sqlite3 waits for 5 s, as most others do.
+        let reader = Connection::open(&path).unwrap();
+        reader.busy_timeout(Duration::from_secs(5)).unwrap();
+        bench.op(StoreOp::Purge);
+        let began = clock::now().mono;
+        while size() > full / 5 {
+            let took = clock::now().mono.since(began);
+            assert!(took < PATIENCE, "{} of {full} bytes", size());
+            let count = reader.query_row("SELECT count(*) FROM bips", [], |r| r.get::<_, i64>(0));
+            assert!(count.unwrap() >= 1);
+            assert_eq!(bench.history(Some("a"), "2.2.2.2").unwrap().count, 2);
+        }
+        assert_eq!(bench.ids("a"), ["2.2.2.2"]);
+        let check: String =
+            reader.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+        assert_eq!(check, "ok");
+    }
+}
+
 #[test]
 fn without_a_file() {
     let bench = Bench::open(None);
@@ -559,6 +603,48 @@ fn older_versions_are_upgraded_newer_ones_refused() {
         .unwrap();
     let error = Bench::try_open(path.to_str()).err().unwrap();
     assert!(error.to_string().contains("has version 99"), "{error}");
+}
+
+/// fail2ban's own old files: both upgrade them to the same rows, and we keep a copy.
+#[test]
+fn fail2bans_old_files_are_upgraded_as_it_does() {
+    let Some(fail2ban) = sekisho_oracle::Fail2ban::installed() else { return };
+    for name in ["database_v1.db", "database_v2.db"] {
+        let source = fail2ban.modules.join("fail2ban/tests/files").join(name);
+        let old = std::fs::read(&source).unwrap();
+        let (theirs_folder, theirs) = file();
+        let (ours_folder, ours) = file();
+        std::fs::write(&theirs, &old).unwrap();
+        std::fs::write(&ours, &old).unwrap();
+        python("db.close()", &theirs);
+        let mut bench = Bench::open(Some(&ours));
+        bench.op(StoreOp::AddJail("a".into()));
+        bench.stop();
+        let rows = |path: &Path| {
+            let db = Connection::open(path).unwrap();
+            let mut out = Vec::new();
+            for sql in [
+                "SELECT 'version ' || version FROM fail2banDb",
+                "SELECT 'jail ' || name FROM jails ORDER BY name",
+                "SELECT 'log ' || jail || path || firstlinemd5 || lastfilepos FROM logs ORDER BY 1",
+                "SELECT jail || ip || timeofban || ' ' || bantime || ' ' || bancount || data FROM bans ORDER BY 1",
+            ] {
+                let mut statement = db.prepare(sql).unwrap();
+                let texts = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
+                out.extend(texts.map(Result::unwrap));
+            }
+            out
+        };
+        assert_eq!(rows(&ours), rows(&theirs), "{name}");
+        assert!(rows(&ours).len() > 5, "{name}: {:?}", rows(&ours));
+        for folder in [ours_folder, theirs_folder] {
+            let copies = std::fs::read_dir(folder.path()).unwrap();
+            let copies =
+                copies.filter(|e| std::fs::read(e.as_ref().unwrap().path()).unwrap() == old);
+            assert_eq!(copies.count(), 1, "{name}: the old file is kept");
+        }
+    }
+    sekisho_oracle::report("old database files, upgraded", "fail2ban 1.0.2", 2, "files");
 }
 
 fn oracle() -> bool {

@@ -7,6 +7,9 @@
 //! can corrupt the file when the process is killed in a transaction. With a rollback journal anyone
 //! may open the file at any time, also after a kill. The price, an `fsync` per transaction, is paid
 //! on the store's own thread, once per burst.
+//!
+//! The file gives back the space of what is purged (`auto_vacuum = INCREMENTAL`), a little at a time:
+//! fail2ban's own file only ever grows.
 
 use std::fs;
 use std::path::Path;
@@ -26,6 +29,10 @@ const BUSY: Duration = Duration::from_millis(250);
 /// Files up to this size (bytes) are checked as a whole when opened; damage in a larger one is
 /// found when it is met, and treated the same.
 const CHECK_MAX: u64 = 16 << 20;
+/// Free pages (4 KiB each) kept for what comes next.
+const SPARE_PAGES: i64 = 256;
+/// Free pages given back at once; each time the file is locked for some milliseconds.
+const SHRINK_PAGES: i64 = 256;
 /// Rows saved from a damaged table.
 const SALVAGE_MAX: usize = 1_000_000;
 
@@ -119,10 +126,17 @@ fn try_open(path: &str, log: &LogFn) -> Result<Opened, StoreError> {
     }
     match version {
         None => {
+            // Has an effect on a file that is empty only.
+            connection
+                .execute_batch("PRAGMA auto_vacuum = INCREMENTAL")
+                .map_err(doing("create"))?;
             create(&mut connection).map_err(doing("create"))?;
             say(log, Level::Warning, format!("New database created. Version '{VERSION}'"));
         }
-        Some(VERSION) => {}
+        Some(VERSION) => {
+            // Another time, should somebody be reading now: nothing depends on it.
+            let _ = let_shrink(&connection, path);
+        }
         Some(old) if (1..VERSION).contains(&old) => {
             let copy = aside(path);
             if path != ":memory:" {
@@ -141,6 +155,35 @@ fn try_open(path: &str, log: &LogFn) -> Result<Opened, StoreError> {
         .map_err(doing("read"))?
         != 0;
     Ok(Opened { connection, unclean })
+}
+
+/// Lets a file of fail2ban's shrink. It is written anew for that, so one that would take long stays as
+/// it is: its free space is used again, and not given back.
+fn let_shrink(connection: &Connection, path: &str) -> rusqlite::Result<()> {
+    let mode =
+        connection.query_row("PRAGMA auto_vacuum", [], |row| Ok(rows::int(row.get_ref(0)?)))?;
+    if mode == 0 && fs::metadata(path).is_ok_and(|m| m.len() <= CHECK_MAX) {
+        connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL; VACUUM")?;
+    }
+    Ok(())
+}
+
+/// Gives some free pages back to the file system; whether there are more to give.
+pub(super) fn shrink(connection: &Connection) -> rusqlite::Result<bool> {
+    let free = || {
+        let sql = "PRAGMA freelist_count";
+        connection.query_row(sql, [], |row| Ok(rows::int(row.get_ref(0)?)))
+    };
+    let before = free()?;
+    if before <= SPARE_PAGES {
+        return Ok(false);
+    }
+    let pages = SHRINK_PAGES.min(before - SPARE_PAGES);
+    let mut statement = connection.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
+    let mut steps = statement.query([])?;
+    while steps.next()?.is_some() {}
+    let after = free()?;
+    Ok(after < before && after > SPARE_PAGES)
 }
 
 /// The schema version; `None` for a file without fail2ban's tables.
@@ -248,6 +291,7 @@ fn salvage(from: &str, to: &str) -> rusqlite::Result<usize> {
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
     let old = Connection::open_with_flags(from, flags)?;
     let mut new = Connection::open(to)?;
+    new.execute_batch("PRAGMA auto_vacuum = INCREMENTAL")?;
     create(&mut new)?;
     let transaction = new.transaction()?;
     let mut saved = 0;

@@ -23,6 +23,8 @@ use crate::{LogFn, clock};
 
 /// How long a burst is collected before it is written.
 const BURST: Span = Span::from_millis(40);
+/// Between two pieces of space given back: others get their turn.
+const SHRINK_PAUSE: Span = Span::from_millis(50);
 /// Operations of one transaction.
 const BATCH: usize = 5000;
 /// Pause after a failed write: short while the file is merely locked.
@@ -79,6 +81,8 @@ pub struct Worker {
     reopen: bool,
     /// The enabled jails may not be in the file.
     announce: bool,
+    /// Old bans have been deleted, and their space not been given back.
+    purged: bool,
     /// Since when writing has failed.
     failing: Option<Monotonic>,
     told: bool,
@@ -123,6 +127,7 @@ impl Worker {
             unclean: false,
             reopen: false,
             announce: false,
+            purged: false,
             failing: None,
             told: false,
             notes: None,
@@ -351,8 +356,11 @@ impl Worker {
     /// Writes what waits, or plans the next try.
     fn flush(&mut self) {
         self.write_at = None;
-        if self.path.is_none() || (self.pending.is_empty() && self.db.is_some()) {
+        if self.path.is_none() {
             return;
+        }
+        if self.pending.is_empty() && self.db.is_some() {
+            return self.give_back();
         }
         match self.write() {
             Ok(()) => {
@@ -361,12 +369,25 @@ impl Worker {
                 } else if let Some(notes) = &self.notes {
                     notes.settle(self.taken);
                 }
+                if self.pending.is_empty() {
+                    self.give_back();
+                }
                 if self.failing.take().is_some() && std::mem::take(&mut self.told) {
                     say(&self.log, Level::Notice, "The database can be written again".to_owned());
                     self.send(Event::StoreState(Ok(())));
                 }
             }
             Err(trouble) => self.failed(trouble),
+        }
+    }
+
+    /// After a purge: gives its space back to the file system, piece by piece.
+    fn give_back(&mut self) {
+        let Some(db) = self.db.as_ref().filter(|_| self.purged) else { return };
+        // What fails because somebody reads is done after the next purge.
+        self.purged = file::shrink(db).unwrap_or(false);
+        if self.purged {
+            self.write_at = Some(clock::now().mono.plus(SHRINK_PAUSE));
         }
     }
 
@@ -406,6 +427,7 @@ impl Worker {
         let mut ops = 0;
         for op in self.pending.ops(BATCH) {
             ops += 1;
+            self.purged |= *op == StoreOp::Purge;
             match queries::write(&transaction, op, limits, now) {
                 Err(error) if is_of_the_value(&error) => {
                     // It would fail for ever, and everything behind it would wait for it.

@@ -10,6 +10,7 @@ mod client;
 mod clients;
 mod csocket;
 mod cymru;
+mod database;
 mod log;
 mod normal;
 mod peers;
