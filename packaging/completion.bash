@@ -168,6 +168,7 @@ _sekisho_regex_options=(
     '--print-all-matched'
     '--print-all-missed'
     '--print-all-ignored'
+    '--json'
     '-t'
     '--log-traceback'
     '--full-traceback'

@@ -1,6 +1,6 @@
 //! What is tested: a file, standard input, the journal, or the text of the argument itself.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -10,6 +10,7 @@ use sekisho_core::command::Origin;
 use sekisho_core::time::Timestamp;
 
 use super::options::Options;
+use super::progress::{Count, Counted};
 use crate::source::encoding::{Encoding, Layout};
 use crate::source::journal::command::{From, Journal};
 use crate::source::journal::entry;
@@ -104,16 +105,25 @@ pub(super) fn shorten(text: &str) -> String {
     text.chars().take(50).chain("...".chars()).collect()
 }
 
+/// How many bytes there are to be read, where that is known.
+pub(super) fn size(input: &Input) -> Option<u64> {
+    match input {
+        Input::File(file, _) => file.metadata().ok().filter(Metadata::is_file).map(|m| m.len()),
+        _ => None,
+    }
+}
+
 /// Hands every line to `each`, without its line end; journal entries with their time.
 pub(super) fn read(
     input: Input,
     encoding: &str,
+    count: Count,
     each: &mut dyn FnMut(&str, Option<Timestamp>) -> io::Result<()>,
 ) -> io::Result<()> {
     match input {
         Input::Text(text) => text.split('\n').try_for_each(|line| each(line, None)),
-        Input::File(file, _) => read_lines(file, encoding, each),
-        Input::Stdin => read_lines(io::stdin().lock(), encoding, each),
+        Input::File(file, _) => read_lines(Counted(file, count), encoding, each),
+        Input::Stdin => read_lines(Counted(io::stdin().lock(), count), encoding, each),
         Input::Journal(args) => read_journal(&args, each),
     }
 }

@@ -7,6 +7,7 @@ mod findings;
 mod input;
 mod load;
 mod options;
+mod progress;
 mod report;
 
 use std::io::{self, BufWriter, Write};
@@ -22,6 +23,7 @@ use crate::clock;
 use findings::Found;
 use load::Loaded;
 use options::{Options, Stop};
+use progress::{Count, Progress};
 use report::Counts;
 
 /// A mistake in what was asked.
@@ -71,14 +73,15 @@ fn run(options: &Options, out: &mut dyn Write) -> io::Result<u8> {
         return Ok(FAILED);
     };
     let quiet = options.out.is_some();
-    if !quiet {
+    let told = !quiet && !options.json;
+    if told {
         writeln!(out, "\nRunning tests\n=============\n")?;
     }
     let now = clock::now().wall;
     let zone = clock::zone();
     let mut header: Vec<String> = Vec::new();
     let loaded = load::load(options, &zone, now, &mut header);
-    if !quiet {
+    if told {
         header.iter().try_for_each(|line| writeln!(out, "{line}"))?;
     }
     let Loaded { mut filter, fail, ignore, journalmatch } = match loaded {
@@ -90,7 +93,7 @@ fn run(options: &Options, out: &mut dyn Write) -> io::Result<u8> {
     };
     let input = input::open(log, &journalmatch)?;
     let maxlines = filter.spec().maxlines;
-    if !quiet {
+    if told {
         input::describe(&input, out, options, maxlines, &journalmatch)?;
         writeln!(out)?;
         out.flush()?;
@@ -120,15 +123,25 @@ fn run(options: &Options, out: &mut dyn Write) -> io::Result<u8> {
         outputs: Vec::new(),
         lines: 0,
     };
-    input::read(input, &options.encoding, &mut |line, time| {
+    let count = Count::default();
+    let total = input::size(&input);
+    let mut progress = Progress::new(count.clone(), total, !quiet, started);
+    let read = input::read(input, &options.encoding, count, &mut |line, time| {
         let line = line.trim_end_matches(['\r', '\n']);
         // Comments, as in files of sample lines.
         if time.is_none() && (line.is_empty() || line.starts_with('#')) {
             return Ok(());
         }
+        if test.lines.is_multiple_of(256) {
+            progress.look(clock::now().mono);
+        }
         test.line(&mut filter, &mut counts, line, time, out)
-    })?;
-    if !quiet {
+    });
+    progress.end();
+    read?;
+    if options.json {
+        counts.print_json(out, &filter, dated, &zone)?;
+    } else if !quiet {
         let seconds = clock::now().mono.since(started).as_secs_f64();
         counts.print(out, &filter, dated, &zone, seconds)?;
     }
@@ -252,6 +265,9 @@ impl Test<'_> {
         } else {
             " ".into()
         };
+        let mut errors = io::stderr();
+        // Among JSON it has no place.
+        let out = if self.options.json { &mut errors } else { out };
         let now = clock::now().wall;
         let millis = now.0.rem_euclid(1_000_000) / 1000;
         writeln!(

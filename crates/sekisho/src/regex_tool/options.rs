@@ -28,6 +28,8 @@ pub(super) struct Options {
     pub print_all_matched: bool,
     pub print_all_missed: bool,
     pub print_all_ignored: bool,
+    /// The summary as one JSON object.
+    pub json: bool,
     /// Accepted; there are no Python tracebacks to enrich.
     pub log_traceback: bool,
     /// The arguments that are no options.
@@ -92,6 +94,7 @@ const TABLE: &[Row] = &[
     row(None, &["print-all-matched"], false, "print matched lines, all of them"),
     row(None, &["print-all-missed"], false, "print missed lines, however many"),
     row(None, &["print-all-ignored"], false, "print ignored lines, however many"),
+    row(None, &["json"], false, "print the summary as a JSON object; with -v, with what was found"),
     row(Some('t'), &["log-traceback"], false, "accepted for compatibility"),
     row(None, &["full-traceback"], false, "accepted for compatibility"),
 ];
@@ -119,6 +122,7 @@ impl Default for Options {
             print_all_matched: false,
             print_all_missed: false,
             print_all_ignored: false,
+            json: false,
             log_traceback: false,
             args: Vec::new(),
         }
@@ -228,6 +232,7 @@ impl Options {
             "print-all-matched" => self.print_all_matched = true,
             "print-all-missed" => self.print_all_missed = true,
             "print-all-ignored" => self.print_all_ignored = true,
+            "json" => self.json = true,
             _ => self.log_traceback = true,
         }
         Ok(())
@@ -242,6 +247,9 @@ impl Options {
         if self.print_no_ignored && self.print_all_ignored {
             errors
                 .push("ERROR: --print-no-ignored and --print-all-ignored are mutually exclusive.");
+        }
+        if self.json && self.out.is_some() {
+            errors.push("ERROR: --json and --out are mutually exclusive.");
         }
         if !(2..=3).contains(&self.args.len()) {
             errors.push("ERROR: provide both <LOG> and <REGEX>.");

@@ -9,6 +9,8 @@ use sekisho_core::regex::tags::{self, HostTag};
 use sekisho_core::time::{Timestamp, Zone};
 use sekisho_core::value::Value;
 
+use serde_json::{Value as Json, json};
+
 use super::options::Options;
 
 /// Lines kept per kind unless all are asked for.
@@ -171,6 +173,43 @@ impl<'a> Counts<'a> {
         Ok(())
     }
 
+    /// Prints the summary as one JSON object. Lines are in it as far as the text would print them.
+    pub fn print_json(
+        &self,
+        out: &mut dyn Write,
+        filter: &Filter,
+        dated: bool,
+        zone: &Zone,
+    ) -> io::Result<()> {
+        let o = self.options;
+        let regexes = |regexes: &[RegexHits]| -> Json {
+            let all = regexes.iter().enumerate();
+            all.map(|(index, regex)| regex_json(index, regex, o.verbose > 0, zone)).collect()
+        };
+        let lines = |kind: &Kind, wanted: bool, all: bool| -> Option<Json> {
+            let whole = wanted && (all || kind.count < self.shown);
+            whole.then(|| kind.lines.iter().map(|line| json!(line.trim_end())).collect())
+        };
+        let dates = filter.dates().templates();
+        let dates = dates.filter(|date| dated && date.hits > 0);
+        let dates: Json =
+            dates.map(|date| json!({"format": date.template.name(), "hits": date.hits})).collect();
+        let all = json!({
+            "lines": self.tested,
+            "matched": self.matched.count,
+            "ignored": self.ignored.count,
+            "missed": self.missed.count,
+            "prefregex": filter.prefregex().map(|_| json!({"hits": self.prefix_hits})),
+            "failregex": regexes(&self.fail),
+            "ignoreregex": regexes(&self.ignore),
+            "dates": dates,
+            "matched_lines": lines(&self.matched, o.print_all_matched, true),
+            "ignored_lines": lines(&self.ignored, !o.print_no_ignored, o.print_all_ignored),
+            "missed_lines": lines(&self.missed, !o.print_no_missed, o.print_all_missed),
+        });
+        writeln!(out, "{all}")
+    }
+
     fn print_regexes(
         &self,
         out: &mut dyn Write,
@@ -256,6 +295,21 @@ impl<'a> Counts<'a> {
             quote_plus(line)
         )
     }
+}
+
+/// One regex, with what it found if that was asked for.
+fn regex_json(index: usize, regex: &RegexHits, found: bool, zone: &Zone) -> Json {
+    let number = index.saturating_add(1);
+    let mut row = json!({"number": number, "regex": regex.text, "hits": regex.hits});
+    if let (true, Some(row)) = (found, row.as_object_mut()) {
+        let rows = regex.found.iter().map(|(who, time, _)| {
+            let time = time.and_then(|time| jiff::Timestamp::from_microsecond(time.0).ok());
+            let time = time.map(|t| t.display_with_offset(zone.0.to_offset(t)).to_string());
+            json!({"id": who, "time": time})
+        });
+        row.insert("found".into(), rows.collect());
+    }
+    row
 }
 
 /// A list with a line at its left.

@@ -83,6 +83,89 @@ fn standard_input_is_read_to_its_last_line() {
 }
 
 #[test]
+fn the_summary_can_be_json() {
+    let log = format!(
+        "{D} fail from 1.2.3.4\n{D} fail from 1.2.3.5 friend\n{D} other \"x\"\nfail from 1.2.3.6"
+    );
+    let args = ["--json", &log, "fail from <HOST>", "friend$"];
+    let ran = ours(&args);
+    let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(ran.code, 0);
+    let expected = serde_json::json!({
+        "lines": 4, "matched": 2, "ignored": 1, "missed": 1, "prefregex": null,
+        "failregex": [{"number": 1, "regex": "fail from <HOST>", "hits": 2}],
+        "ignoreregex": [{"number": 1, "regex": "friend$", "hits": 1}],
+        "dates": json["dates"],
+        "matched_lines": null,
+        "ignored_lines": [format!("{D} fail from 1.2.3.5 friend")],
+        "missed_lines": [format!("{D} other \"x\"")],
+    });
+    assert_eq!(json, expected);
+    assert_eq!(json["dates"][0]["hits"], 3);
+    assert!(json["dates"][0]["format"].as_str().unwrap().contains("ExYear"), "{json}");
+    let more = ours(&[&["-v", "--print-all-matched"], &args[..]].concat());
+    let json: serde_json::Value = serde_json::from_str(&more.out).unwrap();
+    assert_eq!(json["matched_lines"].as_array().unwrap().len(), 2);
+    let found = json["failregex"][0]["found"].as_array().unwrap();
+    assert_eq!((&found[0]["id"], &found[1]["id"]), (&"1.2.3.4".into(), &"1.2.3.6".into()));
+    let time = found[0]["time"].as_str().unwrap();
+    assert!(time.starts_with("2026-11-23T10:00:00"), "{time}");
+    assert!(found[1]["time"].is_null());
+    // Messages are not among it.
+    let noisy = ours(&[&["-l", "heavydebug"], &args[..]].concat());
+    assert!(serde_json::from_str::<serde_json::Value>(&noisy.out).is_ok(), "{}", noisy.out);
+    let both = ours(&[&["-o", "ip"], &args[..]].concat());
+    assert_eq!(both.code, 255);
+    assert!(both.err.contains("--json and --out are mutually exclusive"), "{}", both.err);
+}
+
+/// On a terminal, and only there: what is read from a pipe that pauses takes long enough.
+#[test]
+fn a_long_run_says_how_far_it_is() {
+    if Command::new("script").arg("--version").output().is_err() {
+        return sekisho_oracle::missing("script (Debian's bsdutils)");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (pipe, out) = (folder.path().join("pipe"), folder.path().join("out"));
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let run = format!(
+        "{} {} 'from <HOST>' > {}",
+        env!("CARGO_BIN_EXE_fail2ban-regex"),
+        pipe.display(),
+        out.display()
+    );
+    for terminal in [true, false] {
+        let child = match terminal {
+            true => Command::new("script")
+                .args(["-qec", &run, "/dev/null"])
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .spawn(),
+            false => Command::new("sh")
+                .args(["-c", &format!("{run} 2>&1")])
+                .stdout(Stdio::piped())
+                .spawn(),
+        };
+        let child = child.unwrap();
+        let mut writer = std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+        let lines = format!("{D} from 1.2.3.4\n").repeat(600);
+        writer.write_all(lines.as_bytes()).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(1200));
+        writer.write_all(lines.as_bytes()).unwrap();
+        drop(writer);
+        let said = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&said.stdout).into_owned();
+        assert_eq!(said.contains("MB read"), terminal, "{said:?}");
+        if terminal {
+            assert!(said.ends_with("\r\x1b[K"), "it goes again: {said:?}");
+        }
+        let summary = std::fs::read_to_string(&out).unwrap();
+        assert!(summary.contains("Lines: 1200 lines, 0 ignored, 1200 matched"), "{summary}");
+        assert!(!summary.contains("MB"), "{summary}");
+    }
+}
+
+#[test]
 fn lines_that_do_not_match_can_be_printed() {
     let ran = ours(&["-i", "-o", "msg", &format!("{D} x\n{D} from 1.2.3.4"), "from <HOST>"]);
     assert_eq!((ran.code, ran.out), (0, format!("{D} x\n")));
