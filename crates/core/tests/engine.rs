@@ -538,21 +538,25 @@ fn a_ban_in_a_jail_that_waits_is_stored_even_if_it_is_over_by_then() {
     assert_eq!(lab.ask("get j banned"), "['192.0.2.1']");
 }
 
+fn stored_ban(id: &str, secs: i64) -> Ticket {
+    Ticket {
+        id: Id::parse(id),
+        address: None,
+        time: Timestamp::default(),
+        ban_time: BanTime::from_secs(secs),
+        ban_count: 1,
+        failures: 3,
+        matches: vec![],
+        fields: Fields::default(),
+        restored: true,
+    }
+}
+
 #[test]
 fn stored_bans_come_back_as_far_as_they_still_hold() {
     let mut lab = Lab::new();
     let row = |id: &str, age: i64, secs: i64| StoredBan {
-        ticket: Ticket {
-            id: Id::parse(id),
-            address: None,
-            time: Timestamp::from_secs(1_700_000_000 - age),
-            ban_time: BanTime::from_secs(secs),
-            ban_count: 1,
-            failures: 3,
-            matches: vec![],
-            fields: Fields::default(),
-            restored: true,
-        },
+        ticket: Ticket { time: Timestamp::from_secs(1_700_000_000 - age), ..stored_ban(id, secs) },
     };
     lab.rows = vec![
         row("192.0.2.1", 100, 600),
@@ -641,6 +645,22 @@ fn a_notification_is_flushed_too() {
     lab.work();
     lab.send(words("stop"));
     assert_eq!(lab.jobs_text(), ["mail LastFlush "]);
+}
+
+#[test]
+fn a_ban_time_of_zero_corrects_no_stored_ban() {
+    let mut lab = Lab::new();
+    // The stored begin is rounded: the ban has just been made, by the clock.
+    let time = Timestamp::from_secs(1_700_000_001);
+    let ticket = Ticket { time, restored: true, ..stored_ban("192.0.2.1", 30) };
+    lab.rows = vec![StoredBan { ticket }];
+    let stream = stream(&[("ignoreself", "no"), ("bantime", "0")], &[("fw", firewall(&[]))]);
+    lab.send(vec![Value::str("server-stream"), stream]);
+    lab.work();
+    assert_eq!(
+        lab.ask("get j banip --with-time"),
+        "['192.0.2.1 \\t2023-11-14 22:13:21 + 30 = 2023-11-14 22:13:51']"
+    );
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::id::Id;
 use crate::ignore::{self, Question, Verdict};
 use crate::ticket::{BanTime, Ticket};
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 use crate::value::Value;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -342,7 +342,9 @@ impl Jail {
         }
         let max = self.spec.increments.max_ban_time(self.spec.ban_time);
         ticket.ban_time = match (ticket.ban_time, max) {
+            // No length of the jail corrects nothing.
             (time, BanTime::Permanent) => time,
+            (time, BanTime::For(Span(0))) => time,
             (BanTime::Permanent, max) => max,
             (BanTime::For(a), BanTime::For(b)) => BanTime::For(a.min(b)),
         };
