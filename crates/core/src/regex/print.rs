@@ -61,6 +61,9 @@ fn print_with(pattern: &Pattern, alphabet: Alphabet, groups: Vec<usize>) -> Prin
         ends: Vec::new(),
         cases: None,
         asked_ahead: false,
+        refers: pattern
+            .root
+            .any(&mut |node| matches!(node, Node::Backref(..) | Node::Conditional { .. })),
     };
     printer.alternation(&pattern.root, true);
     printer
@@ -79,17 +82,31 @@ struct Printer {
     ends: Vec<(usize, Vec<usize>)>,
     cases: Option<CaseTable>,
     asked_ahead: bool,
+    /// Whether the pattern has back-references or conditions.
+    refers: bool,
 }
 
 impl Printer {
     /// Prints a node where alternatives may stand bare. `tail`: nothing follows that could consume.
     fn alternation(&mut self, node: &Node, tail: bool) {
         let Node::Alternate(branches) = node else { return self.sequence(node, tail) };
+        if branches.iter().any(Node::captures) {
+            self.keep_choice();
+        }
         for (i, branch) in branches.iter().enumerate() {
             if i > 0 {
                 self.out.push('|');
             }
             self.sequence(branch, tail);
+        }
+    }
+
+    /// Where a back-reference or a condition may ask which groups took part, the engine must be able
+    /// to come back to a choice between them. Its linear half chooses for good among alternatives of
+    /// one width; a look-around puts its backtracking half in charge.
+    fn keep_choice(&mut self) {
+        if self.refers {
+            let _ = write!(self.out, "(?!{})", chars::NOTHING);
         }
     }
 
@@ -118,7 +135,8 @@ impl Printer {
                 }
                 self.enclosing.push(*group);
                 self.out.push('(');
-                if matches!(**inner, Node::Repeat { max: None, greed: Greed::Lazy, .. }) {
+                let lazy = matches!(**inner, Node::Repeat { max: None, greed: Greed::Lazy, .. });
+                if lazy && !zero_width(inner) {
                     // Or the engine takes `(a+?)*` for `(a+?)?`, which ends in another group.
                     self.out.push_str("(?:");
                     self.alternation(inner, tail);
@@ -299,7 +317,10 @@ impl Printer {
         if min == 0 && greed == Greed::Lazy {
             self.out.push('|');
         }
-        self.alternation(node, false);
+        if min == 0 && node.captures() {
+            self.keep_choice();
+        }
+        self.atom(node, false);
         if min == 0 && greed != Greed::Lazy {
             self.out.push('|');
         }

@@ -13,8 +13,26 @@ pub struct Judge(Python);
 
 const SCRIPT: &str = r#"
 import json, re, sys, warnings
+from re import _constants as sre, _parser
 warnings.simplefilter('ignore')
+# An error since Python 3.12.
+warnings.filterwarnings('error', 'bad character in group name', DeprecationWarning)
 cache = {}
+def captures(node):
+    op, of = node
+    return op is sre.SUBPATTERN and of[0] is not None or any(map(captures, inside(of)))
+def inside(value):
+    if isinstance(value, _parser.SubPattern):
+        yield from value
+    elif isinstance(value, (tuple, list)):
+        for part in value:
+            yield from inside(part)
+def limits_empty_turns(node):
+    op, of = node
+    if op in (sre.MAX_REPEAT, sre.MIN_REPEAT) and 1 < of[1] != sre.MAXREPEAT:
+        if of[2].getwidth()[0] == 0 and any(map(captures, of[2])):
+            return True
+    return any(map(limits_empty_turns, inside(of)))
 def compiled(pattern, flags):
     key = pattern, flags
     if key not in cache:
@@ -22,10 +40,16 @@ def compiled(pattern, flags):
             cache.clear()
         try:
             cache[key] = re.compile(pattern, flags)
+        except DeprecationWarning as e:
+            message, at = str(e).rsplit(' at position ', 1)
+            cache[key] = str(re.error(message, pattern, int(at)))
         except (re.error, OverflowError, ValueError) as e:
             cache[key] = str(e)
     return cache[key]
 def answer(pattern, text, multi_line):
+    if text is None:
+        parsed = _parser.parse(pattern, re.MULTILINE if multi_line else 0)
+        return any(map(limits_empty_turns, parsed))
     r = compiled(pattern, re.MULTILINE if multi_line else 0)
     if isinstance(r, str):
         return r
@@ -55,6 +79,12 @@ impl Judge {
     pub fn search(&mut self, pairs: &[(String, String)], flags: Flags) -> Vec<Answer> {
         let asked = pairs.iter().map(|(p, text)| json!([p, text, flags.multi_line])).collect();
         self.0.ask_all(asked).into_iter().map(answer).collect()
+    }
+
+    /// Whether a pattern repeats, up to a number of times, what may match the empty text and has
+    /// groups. Python's turns cannot be counted for it: docs/COMPAT.md, "Deliberate differences".
+    pub fn limits_empty_turns(&mut self, pattern: &str, flags: Flags) -> bool {
+        self.0.ask(&json!([pattern, null, flags.multi_line])) == Value::Bool(true)
     }
 }
 

@@ -67,6 +67,13 @@ fn matches() {
         ("(?x) a b # c\n c", "abc", Some("abc")),
         ("(?s).", "\n", Some("\n")),
         ("(?<=a|b)c", "bc", Some("c")),
+        // Repeated without width: once, and a group of it may be left out.
+        (r"((?!\b)+?)a", "ba", Some("a|")),
+        (r"()*\w(?(1):)", "a", Some("a|-")),
+        (r"()??(?(1)a|b)", "b", Some("b|-")),
+        // Which groups take part is no final choice.
+        ("(?:(a)|a)(?(1)x|y)", "ay", Some("ay|-")),
+        (r"(?:(a)|a(b)|(c)b)(?(2)\2|(?(1)bx|y))", "abbaby", Some("abb|-|b|-")),
         ("(?<!é)c", "éc", None),
         ("(?i)k", "\u{212a}", Some("\u{212a}")),
         ("(?i)i", "İ", Some("İ")),
@@ -108,6 +115,9 @@ fn errors() {
         ("(?#a", "missing ), unterminated comment at position 0"),
         ("(?z)", "unknown extension ?z at position 1"),
         ("(?iz)", "unknown flag at position 3"),
+        (r"(?i\2\", "bad escape (end of pattern) at position 5"),
+        (r"(?x)#+)\", "bad escape (end of pattern) at position 7"),
+        ("(a)(?(+1)b)", "bad character in group name '+1' at position 6"),
         ("(?i", "missing -, : or ) at position 3"),
         ("a(?i)b", "global flags not at the start of the expression at position 1"),
         ("(?L)a", "bad inline flags: cannot use 'L' flag with a str pattern at position 3"),

@@ -152,7 +152,9 @@ impl Parser {
             self.group_by_name(&name)
                 .ok_or_else(|| self.error(&format!("unknown group name {}", quoted(&name)), at))?
         } else {
-            let number = name.parse::<usize>().map_err(|_| {
+            // As since Python 3.12: digits only, neither a sign nor blanks.
+            let number = Some(&name).filter(|name| name.bytes().all(|b| b.is_ascii_digit()));
+            let number = number.and_then(|name| name.parse::<usize>().ok()).ok_or_else(|| {
                 self.error(&format!("bad character in group name {}", quoted(&name)), at)
             })?;
             if number == 0 {
@@ -277,12 +279,17 @@ impl Parser {
         self.next().ok_or_else(|| self.error(missing, self.at))
     }
 
-    fn known_flag(&self, c: char, missing: &str) -> Result<(), RegexError> {
+    fn known_flag(&mut self, c: char, missing: &str) -> Result<(), RegexError> {
         if is_flag(c) {
             return Ok(());
         }
         let message = if c.is_alphabetic() { "unknown flag" } else { missing };
-        Err(self.error(message, self.at - 1))
+        let at = self.at - 1;
+        if c == '\\' {
+            // Python reads an escape as one.
+            self.next();
+        }
+        Err(self.error(message, at))
     }
 }
 

@@ -150,11 +150,15 @@ impl Parser {
         self.chars.get(start..self.at).unwrap_or_default().iter().collect()
     }
 
+    /// Whether the pattern ends in a backslash that escapes nothing.
+    fn has_lone_backslash(&self) -> bool {
+        self.chars.iter().rev().take_while(|&&c| c == '\\').count() % 2 == 1
+    }
+
     fn error(&self, mut message: &str, mut at: usize) -> RegexError {
         // Python reads one token ahead, and a lone backslash at the end is none.
         let last = self.chars.len().saturating_sub(1);
-        let backslashes = self.chars.iter().rev().take_while(|&&c| c == '\\').count();
-        if backslashes % 2 == 1 && self.at >= last {
+        if self.has_lone_backslash() && self.at >= last {
             (message, at) = ("bad escape (end of pattern)", last);
         }
         let before = self.chars.get(..at).unwrap_or(&self.chars);
@@ -207,6 +211,9 @@ impl Parser {
                 }
                 if c == '#' {
                     while self.next_token().is_some_and(|c| c != '\n') {}
+                    if self.has_lone_backslash() && self.at == self.chars.len() {
+                        return Err(self.error("bad escape (end of pattern)", start));
+                    }
                     continue;
                 }
             }
