@@ -1011,3 +1011,46 @@ fn a_reload_keeps_a_python_action_that_is_as_it_was() {
     let restart = ["py Unban 1.2.3.4", "py Stop ", "py Start "];
     assert_eq!(lab.ran(), restart);
 }
+
+#[test]
+fn journal_matches_are_checked_and_grouped() {
+    let mut lab = Lab::new();
+    lab.ask("add j systemd");
+    assert_eq!(lab.ask("set j addjournalmatch A=1 B=2 + C="), "[['A=1', 'B=2'], ['C=']]");
+    for bad in ["a=1", "=1", "A", "__CURSOR=x", "A-B=1", "/usr/sbin/sshd"] {
+        let error = lab.ask_error(&format!("set j addjournalmatch D=4 {bad}"));
+        assert!(error.contains("Invalid match") && error.contains(bad), "{error}");
+    }
+    let error = lab.ask_error("set j deljournalmatch C=1");
+    assert!(error.contains("Match ['C=1'] not found"), "{error}");
+    assert_eq!(lab.ask("set j deljournalmatch A=1 B=2"), "[['C=']]");
+    assert!(lab.log_has("INFO [j] Removed journal match for: ['A=1', 'B=2']"));
+}
+
+/// Jails share a stream of the journal, except one that has read it up to another place: it would
+/// count the same entries twice.
+#[test]
+fn jails_share_a_journal_from_the_same_place_on() {
+    let mut lab = Lab::new();
+    for name in ["a", "b", "c"] {
+        lab.ask(&format!("add {name} systemd"));
+    }
+    lab.own_work = true;
+    let s = |t: &str| Value::str(t);
+    let start = |jail: &str| Value::List(vec![s("start"), s(jail)]);
+    lab.send(vec![s("server-stream"), Value::List(["a", "b", "c"].map(start).to_vec())]);
+    while let Some(ask) = lab.asks_text().first().cloned() {
+        let place = ask.contains("\"c\"").then(|| Position {
+            first_line: "then".into(),
+            offset: 5.0,
+            cursor: Some("s=1".into()),
+        });
+        lab.answer(match ask {
+            ask if ask.starts_with("LogPosition") => Answer::LogPosition(place),
+            ask if ask.starts_with("Restore") => Answer::Bans(vec![]),
+            _ => Answer::Addresses(Ok(vec![])),
+        });
+    }
+    assert_eq!(lab.sources().len(), 2, "{:?}", lab.sources());
+    assert_eq!(lab.count_log("started without 'journalmatch' set"), 3);
+}

@@ -167,7 +167,9 @@ impl Server {
         let handle = store.handle();
         let past_bans: PastBansFn = Arc::new(move |id, jail| handle.past_bans(id, jail));
         let runner = Runner::start(answer.clone(), logger.func(), past_bans.clone());
-        let sources = Sources::start(line.clone(), logger.func())?;
+        let folder = Some(launch.pidfile.with_extension("journal"));
+        let options = source::Options { folder, ..source::Options::default() };
+        let sources = Sources::start_with(line.clone(), logger.func(), options)?;
         let ipv6 = ipv6_allowed();
         let resolver =
             Resolver::start(answer.clone(), ipv6, ignore_command(logger.func(), past_bans))?;

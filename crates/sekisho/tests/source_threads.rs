@@ -33,7 +33,7 @@ fn bench_with(capacity: usize, inotify: bool) -> Bench {
     let (sender, events) = crossbeam_channel::bounded(capacity);
     let log = Arc::new(Mutex::new(Vec::new()));
     let lines = Arc::clone(&log);
-    let options = Options { journalctl: dir.path().join("journalctl"), inotify };
+    let options = Options { journalctl: dir.path().join("journalctl"), folder: None, inotify };
     let log_fn =
         Arc::new(move |r: sekisho_core::effect::Record| lines.lock().unwrap().push(r.text));
     let sources = Sources::start_with(sender, log_fn, options).unwrap();
@@ -377,8 +377,8 @@ fn journalctl(dir: &Path, script: &str) {
 
 fn entry(cursor: u32, secs: i64, message: &str) -> String {
     format!(
-        "echo '{{\"__CURSOR\":\"c{cursor}\",\"__REALTIME_TIMESTAMP\":\"{secs}000000\",\
-         \"_HOSTNAME\":\"h\",\"SYSLOG_IDENTIFIER\":\"s\",\"_PID\":\"7\",\"MESSAGE\":\"{message}\"}}'\n"
+        "printf '__CURSOR=c{cursor}\\n__REALTIME_TIMESTAMP={secs}000000\\n_HOSTNAME=h\\n\
+         SYSLOG_IDENTIFIER=s\\n_PID=7\\nMESSAGE={message}\\n\\n'\n"
     )
 }
 
@@ -485,7 +485,8 @@ fn journal_troubles_are_said() {
         &dir,
         &format!(
             "if [ ! -e {0}/again ]; then touch {0}/again; echo \"Failed to add match 'x'\" >&2; \
-             exit 1; fi; echo nonsense; {1}exec sleep 1000",
+             exit 1; fi; if [ ! -e {0}/third ]; then touch {0}/third; echo nonsense; fi; {1}exec \
+             sleep 1000",
             dir.display(),
             entry(1, 100, "one")
         ),

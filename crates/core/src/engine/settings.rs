@@ -92,17 +92,34 @@ pub(super) fn apply(
         Change::DelIgnoreRegex(at) => delete(desk, &mut spec.lines.ignoreregex, *at),
         Change::AddJournalMatch(tokens) => {
             if spec.journal() {
-                spec.journal_matches.push(tokens.clone());
+                if let Some(bad) = tokens.iter().find(|t| *t != "+" && !is_journal_match(t)) {
+                    let text = format!("Error adding journal match for: {}", join(tokens));
+                    desk.log(Level::Error, logger::FILTER, text);
+                    let text = format!(
+                        "Invalid match {}; write FIELD=value, with FIELD in capital letters",
+                        crate::value::repr_str(bad)
+                    );
+                    return Err(error(ErrorClass::ValueError, text));
+                }
+                let groups = tokens.split(|t| t == "+").map(<[String]>::to_vec);
+                spec.journal_matches.extend(groups);
                 let text = format!("[{name}] Added journal match for: {}", join(tokens));
                 desk.log(Level::Info, logger::FILTER, text);
             }
         }
         Change::DelJournalMatch(tokens) => {
-            let before = spec.journal_matches.len();
-            spec.journal_matches.retain(|m| m != tokens);
-            if before == spec.journal_matches.len() && spec.journal() {
-                let text = format!("Match {} not found", join(tokens));
-                return Err(error(ErrorClass::ValueError, text));
+            let groups = &mut spec.journal_matches;
+            match groups.iter().position(|group| group == tokens) {
+                Some(at) => {
+                    groups.remove(at);
+                    let text = format!("[{name}] Removed journal match for: {}", list(tokens));
+                    desk.log(Level::Info, logger::FILTER, text);
+                }
+                None if spec.journal() => {
+                    let text = format!("Match {} not found", list(tokens));
+                    return Err(error(ErrorClass::ValueError, text));
+                }
+                None => {}
             }
         }
         Change::BanTimeExtra { option, value } => {
@@ -140,6 +157,19 @@ pub(super) fn apply(
 
 fn join(tokens: &[String]) -> String {
     crate::value::repr_str(&tokens.join(" "))
+}
+
+fn list(tokens: &[String]) -> String {
+    Value::strs(tokens.iter().map(String::as_str)).repr()
+}
+
+/// `FIELD=value` with a name that a field of the journal can have.
+fn is_journal_match(token: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
+    token.split_once('=').is_some_and(|(name, _)| {
+        // Those with two underscores are places in the journal, not fields.
+        !name.is_empty() && !name.starts_with("__") && name.bytes().all(allowed)
+    })
 }
 
 fn delete(desk: &mut Desk, list: &mut Vec<String>, at: i64) {

@@ -5,7 +5,7 @@
 //! they cover, at most every ten seconds, and together with every ban that such lines led to: what a
 //! killed process has read and not stored is read again, and must not lead to the same ban twice.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::desk::{Asked, logger};
@@ -46,6 +46,24 @@ pub(super) struct Source {
     pub cut_said: bool,
     /// The end has not been reached yet, and is far.
     pub catching_up: Option<CatchingUp>,
+}
+
+impl Source {
+    fn new(kind: SourceKind) -> Self {
+        Source {
+            kind,
+            readers: Vec::new(),
+            asking: 0,
+            opened: false,
+            position: None,
+            stored_at: None,
+            due: None,
+            counted: false,
+            prepared: None,
+            cut_said: false,
+            catching_up: None,
+        }
+    }
 }
 
 /// How far the way to a log's end is.
@@ -105,6 +123,14 @@ impl Engine {
     pub(super) fn attach(&mut self, key: JailKey) {
         let Some(jail) = self.jails.get(&key) else { return };
         let wanted: Vec<SourceKind> = if jail.spec.journal() {
+            if jail.spec.journal_matches.is_empty() && jail.sources.is_empty() {
+                let text = format!(
+                    "[{}] Jail started without 'journalmatch' set. Jail regexs will be checked \
+                     against all journal entries, which is not advised for performance reasons.",
+                    jail.name
+                );
+                self.desk.log(Level::Notice, logger::FILTER, text);
+            }
             vec![SourceKind::Journal {
                 matches: jail.spec.journal_matches.clone(),
                 params: jail.spec.backend_params(),
@@ -137,20 +163,7 @@ impl Engine {
             Some(id) => id,
             None => {
                 let id = SourceId(u32::try_from(self.desk.number()).unwrap_or(u32::MAX));
-                let source = Source {
-                    kind: kind.clone(),
-                    readers: Vec::new(),
-                    asking: 0,
-                    opened: false,
-                    position: None,
-                    stored_at: None,
-                    due: None,
-                    counted: false,
-                    prepared: None,
-                    cut_said: false,
-                    catching_up: None,
-                };
-                self.sources.insert(id, source);
+                self.sources.insert(id, Source::new(kind.clone()));
                 self.unopened.insert(id);
                 id
             }
@@ -181,8 +194,9 @@ impl Engine {
     /// Opens the sources whose readers are all known.
     pub(super) fn open_sources(&mut self) {
         let known = |id: &&SourceId| self.sources.get(id).is_none_or(|s| s.asking == 0);
-        let ready: Vec<SourceId> = self.unopened.iter().filter(known).copied().collect();
-        for id in ready {
+        let mut ready: VecDeque<SourceId> = self.unopened.iter().filter(known).copied().collect();
+        while let Some(id) = ready.pop_front() {
+            ready.extend(self.split_journal(id));
             self.unopened.remove(&id);
             let start = self.start_at(id);
             let dates = self.date_formats(id);
@@ -206,6 +220,30 @@ impl Engine {
             };
             self.desk.out.push(Effect::Source(op));
         }
+    }
+
+    /// Gives those readers of a journal a source of their own that have read it up to another place
+    /// than the first: an entry does not say whether it comes before such a place.
+    fn split_journal(&mut self, id: SourceId) -> Option<SourceId> {
+        let source = self.sources.get_mut(&id)?;
+        let SourceKind::Journal { .. } = source.kind else { return None };
+        let place = source.readers.first().and_then(|r| r.saved.clone());
+        let other = |r: &mut SourceReader| r.saved != place;
+        let others: Vec<SourceReader> = source.readers.extract_if(.., other).collect();
+        if others.is_empty() {
+            return None;
+        }
+        let own = SourceId(u32::try_from(self.desk.number()).unwrap_or(u32::MAX));
+        let kind = source.kind.clone();
+        for jail in others.iter().map(|r| r.jail) {
+            let Some(jail) = self.jails.get_mut(&jail) else { continue };
+            for source in jail.sources.iter_mut().filter(|source| **source == id) {
+                *source = own;
+            }
+        }
+        self.sources.insert(own, Source { readers: others, ..Source::new(kind) });
+        self.unopened.insert(own);
+        Some(own)
     }
 
     /// How the readers of a source read its dates, each way once.

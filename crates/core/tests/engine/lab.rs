@@ -115,10 +115,11 @@ impl Lab {
                     };
                     self.told.push(format!("{jail} {told}"));
                 }
-                Effect::Source(SourceOp::OpenFile { source, .. }) => self.sources.push(source),
+                Effect::Source(
+                    SourceOp::OpenFile { source, .. } | SourceOp::OpenJournal { source, .. },
+                ) => self.sources.push(source),
                 Effect::Source(SourceOp::Close(source)) => self.closed.push(source),
-                Effect::Source(SourceOp::OpenJournal { .. }) | Effect::Retire(_) => {}
-                Effect::Adopt(_, _) => {}
+                Effect::Retire(_) | Effect::Adopt(_, _) => {}
                 Effect::Keep(_, kept) => self.kept.push(kept),
                 Effect::Reply { request, result } => {
                     self.replies.push((request, result.map_err(|e| e.text())));

@@ -13,7 +13,7 @@ use super::options::Options;
 use super::progress::{Count, Counted};
 use crate::source::encoding::{Encoding, Layout};
 use crate::source::journal::command::{From, Journal};
-use crate::source::journal::entry;
+use crate::source::journal::entry::Parser;
 
 /// A journal entry or log line is read up to this size; the rest of it is dropped.
 const MAX_LINE: u64 = 1 << 20;
@@ -181,10 +181,7 @@ fn journalctl_args(log: &str, matches: &[Vec<String>]) -> io::Result<Vec<String>
     if let Some(bad) = bad {
         return Err(io::Error::other(bad));
     }
-    let mut args = journal.arguments(matches, &From::Time(Timestamp(0)));
-    // What is there is tested; what is yet to come is not waited for.
-    args.retain(|arg| arg != "--follow");
-    Ok(args)
+    Ok(journal.arguments(matches, &From::Time(Timestamp(0)), None))
 }
 
 fn read_journal(
@@ -197,16 +194,16 @@ fn read_journal(
         .stdout(Stdio::piped())
         .spawn()
         .map_err(|e| io::Error::other(format!("cannot read the journal: journalctl: {e}")))?;
-    let Some(stdout) = child.stdout.take() else { return Ok(()) };
-    let mut reader = BufReader::new(stdout);
-    let mut line = Vec::new();
+    let Some(mut stdout) = child.stdout.take() else { return Ok(()) };
+    let (mut parser, mut entries) = (Parser::default(), Vec::new());
+    let mut buffer = vec![0; 64 * 1024];
     loop {
-        line.clear();
-        if reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)? == 0 {
+        let n = stdout.read(&mut buffer)?;
+        if n == 0 {
             break;
         }
-        // An entry that is cut or has no time is none.
-        if let Ok(entry) = entry::parse(&line) {
+        parser.feed(buffer.get(..n).unwrap_or_default(), &mut entries).map_err(io::Error::other)?;
+        for entry in entries.drain(..) {
             each(&String::from_utf8_lossy(&entry.line), Some(entry.time))?;
         }
     }

@@ -52,13 +52,15 @@ const TABLE: &[Start] = &[file::start, journal::start];
 pub struct Options {
     /// The program that reads the journal.
     pub journalctl: PathBuf,
+    /// A folder of the server's own, for what must not outlive it.
+    pub folder: Option<PathBuf>,
     /// Whether files are watched; if not, they are polled.
     pub inotify: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { journalctl: PathBuf::from("journalctl"), inotify: true }
+        Self { journalctl: PathBuf::from("journalctl"), folder: None, inotify: true }
     }
 }
 

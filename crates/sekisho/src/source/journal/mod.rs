@@ -1,10 +1,11 @@
 //! The journal, through a supervised `journalctl`.
 //!
-//! One thread and one child per source. The child prints entries as JSON; it is started again, behind
-//! the last entry handed on, whenever it ends. Reading the journal through the program instead of
-//! its library keeps hostile journal files out of this process and needs no unsafe code. Must never
-//! hang on the child: it is killed when the source ends, and a missing program is said and tried
-//! again.
+//! One thread and one child per source. The child prints entries in the export format; it is started
+//! again, behind the last entry handed on, whenever it ends. It sees the journal through a folder of
+//! links ([`view`]), by which it is woken as soon as there is something to read. Reading through the
+//! program instead of a library keeps hostile journal files out of this process and needs no unsafe
+//! code; ARCHITECTURE.md has the figures. Must never hang on the child: it is killed when the
+//! source ends, and a missing program is said and tried again.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read as _};
@@ -23,13 +24,13 @@ use super::watch::{Waker, wait_readable};
 use super::{Context, Source};
 use crate::clock;
 use command::{From, Journal};
-use entry::Entry;
+use entry::{Entry, Parser};
+use view::{LOOK_EVERY, View};
 
 pub mod command;
 pub mod entry;
+pub mod view;
 
-/// An entry longer than this is left out.
-const ENTRY_MAX: usize = 4 * 1024 * 1024;
 /// What is kept of the child's error messages.
 const STDERR_MAX: usize = 4096;
 /// The first wait before the child is started again; doubled up to …
@@ -40,6 +41,8 @@ const BACKOFF_MAX: Span = Span::from_secs(60);
 const QUIET: Span = Span::from_millis(500);
 /// … or nothing at all for so long.
 const EMPTY: Span = Span::from_secs(2);
+/// How often a journal that does not exist is looked for.
+const NO_JOURNAL: Span = Span::from_secs(1);
 /// Entries that seem older than the start count as live after this time: the clock was set back.
 const CLOCK_SETTLES: Span = Span::from_secs(60);
 /// The same trouble is reported once in this time.
@@ -134,6 +137,7 @@ impl Journals {
             from: From::Now,
             skip_before: Timestamp(i64::MIN),
             position: Position::default(),
+            read_to: None,
             begun: (begun.wall, begun.mono),
             caught_up: false,
             opened: false,
@@ -163,8 +167,10 @@ struct Stream {
     from: From,
     /// Entries before this time are not wanted.
     skip_before: Timestamp,
-    /// Behind the last entry handed on.
+    /// Behind the last entry handed on, …
     position: Position,
+    /// … except that this one came later; its cursor is in `from`.
+    read_to: Option<Timestamp>,
     begun: (Timestamp, Monotonic),
     caught_up: bool,
     opened: bool,
@@ -178,6 +184,18 @@ enum End {
     Closed,
     /// It has to be started again; whether it had handed on anything.
     Again(bool),
+    /// It has to be started again to see another journal.
+    Moved,
+}
+
+/// Why a child's output is read no longer.
+enum Why {
+    /// The source is to end.
+    Closed,
+    /// The journal is somewhere else.
+    Moved,
+    /// The child has ended, or what it prints makes no sense.
+    Ended,
 }
 
 impl Stream {
@@ -216,10 +234,27 @@ impl Stream {
         }
         let mut backoff = BACKOFF_MIN;
         while !self.closing() {
-            match self.run_child() {
+            let mut view = self.view();
+            if view.as_ref().is_some_and(View::is_empty) {
+                self.trouble(
+                    "There is no journal yet, it is waited for; check journalpath and journalfiles, \
+                     or that systemd-journald runs"
+                        .to_owned(),
+                );
+                drop(view);
+                if !self.catch_up() {
+                    return;
+                }
+                wait_readable([self.waker.as_fd()], Some(NO_JOURNAL));
+                self.waker.clear();
+                continue;
+            }
+            match self.run_child(view.as_mut()) {
                 End::Closed => return,
                 End::Again(true) => backoff = BACKOFF_MIN,
                 End::Again(false) => {}
+                // The child did no wrong: nothing has to be waited for.
+                End::Moved => backoff = Span(0),
             }
             if self.from == From::Now {
                 // What came while no child ran is wanted, too.
@@ -228,13 +263,33 @@ impl Stream {
             }
             wait_readable([self.waker.as_fd()], Some(backoff));
             self.waker.clear();
-            backoff = Span(backoff.0.saturating_mul(2)).min(BACKOFF_MAX);
+            backoff = Span(backoff.0.saturating_mul(2)).clamp(BACKOFF_MIN, BACKOFF_MAX);
         }
     }
 
-    fn spawn(&self) -> io::Result<Child> {
+    /// The folder through which the next child reads; without one it comes to know later what
+    /// there is to read.
+    fn view(&mut self) -> Option<View> {
+        let folder = self.context.options.folder.as_ref()?;
+        let folder = folder.join(self.source.0.to_string());
+        match View::new(folder.clone(), &self.journal, clock::now().mono) {
+            Ok(view) => Some(view),
+            Err(e) => {
+                self.trouble(format!(
+                    "{} cannot be used: {e}; journal entries are found up to 250 ms later; make the \
+                     folder of the pid file writable for the server",
+                    folder.display()
+                ));
+                None
+            }
+        }
+    }
+
+    fn spawn(&self, view: Option<&View>) -> io::Result<Child> {
+        let folder = view.map(View::folder);
         Command::new(&self.context.options.journalctl)
-            .args(self.journal.arguments(&self.matches, &self.from))
+            .arg("--follow")
+            .args(self.journal.arguments(&self.matches, &self.from, folder))
             .env("LC_ALL", "C")
             .env("SYSTEMD_COLORS", "0")
             .stdin(Stdio::null())
@@ -243,25 +298,29 @@ impl Stream {
             .spawn()
     }
 
-    fn run_child(&mut self) -> End {
-        let mut child = match self.spawn() {
+    fn run_child(&mut self, view: Option<&mut View>) -> End {
+        let mut child = match self.spawn(view.as_deref()) {
             Ok(child) => child,
             Err(e) => {
-                let program = self.context.options.journalctl.display();
                 let text = format!(
-                    "The journal cannot be read, {program} cannot be started: {e}; install systemd's \
-                     journalctl, or set backend = auto and logpath; trying again"
+                    "The journal cannot be read, {} cannot be started: {e}; install systemd's \
+                     journalctl, or set backend = auto and logpath; trying again",
+                    self.program()
                 );
                 self.trouble(text);
                 return End::Again(false);
             }
         };
-        let (mut fed, closed) = self.read_child(&mut child);
+        let mut fed = Fed::default();
+        let why = self.read_child(&mut child, view, &mut fed);
         // It may have ended already.
         let _ = child.kill();
         let status = child.wait();
-        if closed || self.closing() {
-            return End::Closed;
+        match why {
+            Why::Closed => return End::Closed,
+            _ if self.closing() => return End::Closed,
+            Why::Moved => return End::Moved,
+            Why::Ended => {}
         }
         let failed = status.is_ok_and(|s| s.code().is_some_and(|code| code != 0));
         if failed && !fed.any && matches!(self.from, From::Cursor(_)) {
@@ -285,23 +344,24 @@ impl Stream {
         End::Again(fed.any)
     }
 
-    /// Reads until the child ends its output; says whether the source is to end.
-    fn read_child(&mut self, child: &mut Child) -> (Fed, bool) {
-        let mut fed = Fed::default();
+    /// Reads until the child ends its output, or there is another reason to end it.
+    fn read_child(&mut self, child: &mut Child, mut view: Option<&mut View>, fed: &mut Fed) -> Why {
         let (Some(mut stdout), mut stderr) = (child.stdout.take(), child.stderr.take()) else {
-            return (fed, false);
+            return Why::Ended;
         };
         if !std::mem::replace(&mut self.opened, true) {
             let open = SourceState::Open(self.position.clone());
             if !self.send(Event::Source(self.source, open)) {
-                return (fed, true);
+                return Why::Closed;
             }
         }
         let mut buffer = vec![0; 64 * 1024];
-        let mut pending = Vec::new();
-        let mut skipping = false;
+        let mut parser = Parser::default();
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut fed_at = clock::now().mono;
         loop {
-            let timeout = (!self.caught_up).then_some(if fed.any { QUIET } else { EMPTY });
+            let backlog = (!self.caught_up).then_some(if fed.any { QUIET } else { EMPTY });
+            let timeout = view.is_some().then_some(LOOK_EVERY).or(backlog);
             let (out, err) = match &stderr {
                 Some(stderr) => {
                     let fds = [stdout.as_fd(), self.waker.as_fd(), stderr.as_fd()];
@@ -314,14 +374,26 @@ impl Stream {
                 }
             };
             if self.closing() {
-                return (fed, true);
+                return Why::Closed;
             }
             if err {
                 fed.read_stderr(&mut stderr);
             }
             if !out {
-                if !err && !self.caught_up && !self.catch_up() {
-                    return (fed, true);
+                let now = clock::now().mono;
+                if backlog.is_some_and(|wait| now.since(fed_at) >= wait) && !self.catch_up() {
+                    return Why::Closed;
+                }
+                match view.as_mut().map(|view| view.look(now)) {
+                    None | Some(Ok(true)) => {}
+                    Some(Ok(false)) => return Why::Moved,
+                    Some(Err(e)) => {
+                        self.trouble(format!(
+                            "journalctl cannot be woken: {e}; journal entries are found up to 250 ms \
+                             later"
+                        ));
+                        view = None;
+                    }
                 }
                 continue;
             }
@@ -331,27 +403,18 @@ impl Stream {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(_) => break,
             };
-            pending.extend_from_slice(buffer.get(..n).unwrap_or_default());
-            let whole = memchr::memrchr(b'\n', &pending).map_or(0, |i| i + 1);
-            let mut lines: Vec<u8> = pending.drain(..whole).collect();
-            if skipping && whole > 0 {
-                let end = memchr::memchr(b'\n', &lines).map_or(lines.len(), |i| i + 1);
-                lines.drain(..end);
-                skipping = false;
+            fed_at = clock::now().mono;
+            let fine = parser.feed(buffer.get(..n).unwrap_or_default(), &mut entries);
+            fed.any |= !entries.is_empty();
+            if !self.hand_on(entries.drain(..)) {
+                return Why::Closed;
             }
-            if pending.len() > ENTRY_MAX || skipping {
-                if !skipping {
-                    self.trouble(format!(
-                        "A journal entry longer than {ENTRY_MAX} bytes was left out; look what \
-                         writes it"
-                    ));
-                }
-                skipping = true;
-                pending.clear();
+            if std::mem::take(&mut parser.left_out) > 0 {
+                self.trouble("A journal entry without a time was left out".to_owned());
             }
-            fed.any |= !lines.is_empty();
-            if !self.hand_on(&lines) {
-                return (fed, true);
+            if let Err(e) = fine {
+                self.trouble(format!("{e}; is {} journalctl?", self.program()));
+                break;
             }
         }
         if stderr.is_some() {
@@ -362,34 +425,32 @@ impl Stream {
                 fed.read_stderr(&mut stderr);
             }
         }
-        (fed, false)
+        Why::Ended
     }
 
-    /// Renders entries and sends them, cut where they become live.
-    fn hand_on(&mut self, lines: &[u8]) -> bool {
+    fn program(&self) -> std::path::Display<'_> {
+        self.context.options.journalctl.display()
+    }
+
+    /// Sends entries, cut where they become live.
+    fn hand_on(&mut self, entries: impl Iterator<Item = Entry>) -> bool {
         let mut batch: Option<Batch> = None;
-        for json in lines.split(|b| *b == b'\n').filter(|l| !l.is_empty()) {
-            let entry = match entry::parse(json) {
-                Ok(entry) => entry,
-                Err(e) => {
-                    self.trouble(format!("{e}; it was left out"));
-                    continue;
-                }
-            };
+        for entry in entries {
             if entry.time < self.skip_before && !self.settled() {
                 continue;
             }
             let live = self.is_live(&entry);
             if batch.as_ref().is_some_and(|b| b.live != live)
-                && let Some(done) = batch.take()
-                && !self.send(Event::Lines(done))
+                && let Some(mut done) = batch.take()
             {
-                return false;
+                done.position = self.position();
+                if !self.send(Event::Lines(done)) {
+                    return false;
+                }
             }
             if live && !self.catch_up() {
                 return false;
             }
-            self.move_to(&entry);
             let batch = batch.get_or_insert_with(|| Batch {
                 source: self.source,
                 data: Vec::new(),
@@ -400,9 +461,12 @@ impl Stream {
             batch.data.extend_from_slice(&entry.line);
             batch.data.push(b'\n');
             batch.times.push(entry.time);
-            batch.position = self.position.clone();
+            self.move_to(entry);
         }
-        batch.is_none_or(|batch| self.send(Event::Lines(batch)))
+        batch.is_none_or(|mut batch| {
+            batch.position = self.position();
+            self.send(Event::Lines(batch))
+        })
     }
 
     /// Whether an entry was written while we were watching: by its time, so that a slow search
@@ -416,14 +480,22 @@ impl Stream {
         self.caught_up && clock::now().mono.since(self.begun.1) >= CLOCK_SETTLES
     }
 
-    fn move_to(&mut self, entry: &Entry) {
-        self.position = Position {
-            first_line: iso(entry.time),
-            offset: entry.time.as_secs_f64(),
-            cursor: entry.cursor.clone(),
-        };
-        if let Some(cursor) = &entry.cursor {
-            self.from = From::Cursor(cursor.clone());
+    /// Behind the last entry, in the form in which it is stored.
+    fn position(&mut self) -> Position {
+        if let (Some(at), From::Cursor(cursor)) = (self.read_to.take(), &self.from) {
+            self.position = Position {
+                first_line: iso(at),
+                offset: at.as_secs_f64(),
+                cursor: Some(cursor.clone()),
+            };
+        }
+        self.position.clone()
+    }
+
+    fn move_to(&mut self, entry: Entry) {
+        if let Some(cursor) = entry.cursor {
+            self.read_to = Some(entry.time);
+            self.from = From::Cursor(cursor);
             self.failures_at_cursor = 0;
         }
     }

@@ -1,0 +1,199 @@
+//! A folder of links through which `journalctl` sees the journal, and which wakes it.
+//!
+//! journald writes into mapped files, which inotify does not report, and announces what it wrote
+//! after 250 ms only: too late for a ban. So the number of entries in the files' headers is looked at
+//! every [`LOOK_EVERY`], and when it has grown, a file appears in a folder that journalctl watches;
+//! that makes it look, and it reads on at once. To have such a folder that is ours, journalctl is
+//! given one with links to the journal's own folders, or to the files that `journalfiles` names and
+//! those that were rotated away from their names. Must never
+//! write to the journal, and never read more of it than this number.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, symlink};
+use std::path::{Path, PathBuf};
+
+use sekisho_core::time::{Monotonic, Span};
+
+use super::command::{Journal, Place};
+use crate::source::glob;
+
+/// How often the files are looked at.
+pub const LOOK_EVERY: Span = Span::from_millis(20);
+/// How often folders are searched for new files, even if they seem unchanged.
+const SEARCH_EVERY: Span = Span::from_secs(1);
+/// Files that are looked at. Entries of others come when journald announces them.
+const FILES_MAX: usize = 256;
+/// Where a journal file's header has the number of its entries.
+const ENTRIES_AT: u64 = 152;
+
+/// Device and inode.
+type Identity = (u64, u64);
+
+/// What is seen through the folder, and how far it has grown.
+pub struct View {
+    folder: PathBuf,
+    place: Place,
+    /// The folders that hold the files, with the time of their last change.
+    dirs: BTreeMap<PathBuf, Option<std::time::SystemTime>>,
+    /// Single files behind links.
+    linked: BTreeSet<Identity>,
+    /// Files that may grow, and their number of entries when last looked at.
+    files: BTreeMap<Identity, (File, u64)>,
+    search_at: Monotonic,
+}
+
+impl View {
+    /// Makes the folder; one of the same name is removed.
+    pub fn new(folder: PathBuf, journal: &Journal, now: Monotonic) -> io::Result<View> {
+        match std::fs::remove_dir_all(&folder) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        let mut view = View {
+            folder,
+            place: journal.place(),
+            dirs: BTreeMap::new(),
+            linked: BTreeSet::new(),
+            files: BTreeMap::new(),
+            search_at: now,
+        };
+        if let Place::Roots { .. } = view.place {
+            for (number, dir) in view.place.dirs().into_iter().enumerate() {
+                // journalctl enters folders with names like that of a machine only.
+                symlink(std::path::absolute(&dir)?, view.folder.join(format!("{number:032x}")))?;
+                view.dirs.insert(dir, None);
+            }
+        }
+        view.search(now)?;
+        Ok(view)
+    }
+
+    /// The folder for journalctl.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Whether there is no journal at all.
+    pub fn is_empty(&self) -> bool {
+        match self.place {
+            Place::Files(_) => self.linked.is_empty(),
+            Place::Roots { .. } => self.dirs.is_empty(),
+        }
+    }
+
+    /// Wakes journalctl if there is more to read. `false` when the journal is somewhere else by now,
+    /// and a new view is needed.
+    pub fn look(&mut self, now: Monotonic) -> io::Result<bool> {
+        let changed = |(dir, at): (&PathBuf, &Option<_>)| modified(dir) != *at;
+        if now >= self.search_at || self.dirs.iter().any(changed) {
+            if let Place::Roots { .. } = self.place
+                && !self.place.dirs().iter().eq(self.dirs.keys())
+            {
+                return Ok(false);
+            }
+            self.search(now)?;
+        }
+        let mut grown = false;
+        for (file, entries) in self.files.values_mut() {
+            let read = number_of_entries(file);
+            grown |= read != *entries;
+            *entries = read;
+        }
+        if grown {
+            self.wake()?;
+        }
+        Ok(true)
+    }
+
+    /// The child sees a file come and go, and looks what else is new.
+    fn wake(&self) -> io::Result<()> {
+        let path = self.folder.join("wake");
+        File::create(&path)?;
+        std::fs::remove_file(path)
+    }
+
+    /// Finds the files that may grow.
+    fn search(&mut self, now: Monotonic) -> io::Result<()> {
+        self.search_at = now.plus(SEARCH_EVERY);
+        let mut paths = Vec::new();
+        match &self.place {
+            Place::Files(patterns) => {
+                self.dirs.clear();
+                for path in patterns.iter().flat_map(|pattern| glob::expand(Path::new(pattern))) {
+                    if let Some(dir) = path.parent() {
+                        self.dirs.insert(dir.to_owned(), modified(dir));
+                        paths.extend(rotated(&path, dir));
+                    }
+                    paths.push(path);
+                }
+            }
+            Place::Roots { .. } => {
+                for (dir, at) in &mut self.dirs {
+                    *at = modified(dir);
+                    paths.extend(growing(dir));
+                }
+            }
+        }
+        let mut files = BTreeMap::new();
+        for path in paths {
+            let Ok(file) = File::open(&path) else { continue };
+            let Ok(meta) = file.metadata() else { continue };
+            let id = (meta.dev(), meta.ino());
+            if matches!(self.place, Place::Files(_)) && self.linked.insert(id) {
+                let name = format!("{}.journal", self.linked.len());
+                symlink(std::path::absolute(&path)?, self.folder.join(name))?;
+            }
+            if files.len() < FILES_MAX && !is_rotated(&path) {
+                // Of a file that is new, the entries are, too.
+                let known = self.files.remove(&id);
+                files.insert(id, known.unwrap_or((file, 0)));
+            }
+        }
+        self.files = files;
+        Ok(())
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// The files of a folder that have not been rotated away.
+fn growing(dir: &Path) -> Vec<PathBuf> {
+    let current = |path: &PathBuf| !is_rotated(path);
+    journal_files(dir).filter(current).collect()
+}
+
+/// What was rotated away from this name.
+fn rotated(path: &Path, dir: &Path) -> Vec<PathBuf> {
+    let Some(stem) = path.file_stem().and_then(|stem| stem.to_str()) else { return Vec::new() };
+    let from_it = |found: &PathBuf| {
+        let name = found.file_name().and_then(|name| name.to_str());
+        name.and_then(|name| name.split_once('@')).is_some_and(|(before, _)| before == stem)
+    };
+    journal_files(dir).filter(from_it).collect()
+}
+
+fn is_rotated(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().contains(&b'@'))
+}
+
+fn journal_files(dir: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|e| e.path()).filter(|path| path.extension().is_some_and(|e| e == "journal"))
+}
+
+fn modified(dir: &Path) -> Option<std::time::SystemTime> {
+    std::fs::metadata(dir).ok()?.modified().ok()
+}
+
+/// 0 for what is no journal file.
+fn number_of_entries(file: &File) -> u64 {
+    let mut number = [0; 8];
+    file.read_exact_at(&mut number, ENTRIES_AT).map_or(0, |()| u64::from_le_bytes(number))
+}

@@ -1,0 +1,237 @@
+//! Nothing is lost and nothing comes twice, whatever happens to the journal while it is followed.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Receiver;
+use sekisho::source::{Options, Sources};
+use sekisho_core::effect::{Event, Position, SourceId, SourceOp, SourceState, StartAt};
+use sekisho_core::time::Timestamp;
+use sekisho_oracle::cases;
+
+use crate::journald::Journald;
+
+/// A test that passes never waits so long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Reader {
+    sources: Sources,
+    events: Receiver<Event>,
+    /// How often each line came, without its host.
+    lines: BTreeMap<String, usize>,
+    troubles: Vec<String>,
+    position: Option<Position>,
+    caught_up: bool,
+    _folder: tempfile::TempDir,
+}
+
+impl Reader {
+    fn open(params: &[(&str, String)], matches: &[&str], saved: Option<Position>) -> Reader {
+        let folder = tempfile::tempdir().unwrap();
+        let (sender, events) = crossbeam_channel::bounded(100);
+        let options = Options { folder: Some(folder.path().join("links")), ..Options::default() };
+        let mut sources = Sources::start_with(sender, Arc::new(|_| {}), options).unwrap();
+        sources.apply(SourceOp::OpenJournal {
+            source: SourceId(1),
+            matches: matches.iter().map(|m| m.split(' ').map(str::to_owned).collect()).collect(),
+            params: params.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect(),
+            start: StartAt::Head { saved, since: Timestamp(1) },
+        });
+        let (lines, troubles) = (BTreeMap::new(), Vec::new());
+        let (position, caught_up) = (None, false);
+        Reader { sources, events, lines, troubles, position, caught_up, _folder: folder }
+    }
+
+    fn at(journald: &Journald, saved: Option<Position>) -> Reader {
+        let root = journald.root().display().to_string();
+        Reader::open(
+            &[("journalpath", root)],
+            &["SYSLOG_IDENTIFIER=a + SYSLOG_IDENTIFIER=b"],
+            saved,
+        )
+    }
+
+    fn step(&mut self, wait: Duration) -> bool {
+        let Ok(event) = self.events.recv_timeout(wait) else { return false };
+        match event {
+            Event::Lines(batch) => {
+                let text = String::from_utf8(batch.data).unwrap();
+                assert_eq!(text.lines().count(), batch.times.len());
+                for line in text.lines() {
+                    let line = line.split_once(' ').unwrap().1;
+                    *self.lines.entry(line.to_owned()).or_default() += 1;
+                }
+                self.position = Some(batch.position);
+            }
+            Event::Source(_, SourceState::Trouble(text)) => self.troubles.push(text),
+            Event::Source(_, SourceState::CaughtUp) => self.caught_up = true,
+            _ => {}
+        }
+        true
+    }
+
+    fn catch_up(&mut self) {
+        let end = Instant::now() + PATIENCE;
+        while !self.caught_up {
+            assert!(Instant::now() < end, "never caught up: {:?}", self.troubles);
+            self.step(Duration::from_millis(100));
+        }
+    }
+
+    /// Waits for a line.
+    fn until(&mut self, line: &str) {
+        let end = Instant::now() + PATIENCE;
+        while !self.lines.contains_key(line) {
+            let so_far = self.lines.len();
+            assert!(Instant::now() < end, "{line} after {so_far} lines: {:?}", self.troubles);
+            self.step(Duration::from_millis(100));
+        }
+    }
+
+    fn check(&self, expected: impl Iterator<Item = String>) {
+        let expected: BTreeMap<String, usize> = expected.map(|line| (line, 1)).collect();
+        let (lost, more): (Vec<_>, Vec<_>) = (
+            expected.keys().filter(|l| !self.lines.contains_key(*l)).take(5).collect(),
+            self.lines.iter().filter(|(l, n)| expected.get(*l) != Some(n)).take(5).collect(),
+        );
+        assert!(lost.is_empty() && more.is_empty(), "lost {lost:?}, more {more:?}");
+    }
+}
+
+fn lines(ident: &'static str, range: std::ops::Range<usize>) -> impl Iterator<Item = String> {
+    range.map(move |i| format!("{ident}: m{i}"))
+}
+
+#[test]
+fn rotation_vacuum_and_a_restart_lose_nothing() {
+    let Some(mut journald) = Journald::start("SystemMaxFileSize=1M") else { return };
+    let rounds = cases("SEKISHO_JOURNAL_ROUNDS", 4);
+    journald.write("a", "m0");
+    let mut reader = Reader::at(&journald, None);
+    reader.until("a: m0");
+    let mut next = 1;
+    for round in 0..rounds {
+        for _ in 0..300 {
+            journald.write("a", &format!("m{next}"));
+            journald.write("other", "is not for us");
+            next += 1;
+        }
+        match round % 4 {
+            0 => journald.rotate(),
+            1 => {
+                journald.rotate();
+                journald.rotate();
+                reader.until(&format!("a: m{}", next - 1));
+                journald.vacuum();
+            }
+            2 => journald.restart(),
+            _ => {
+                // A reader that is away for a while, over a rotation.
+                reader.until(&format!("a: m{}", next - 1));
+                reader.sources.stop();
+                for _ in 0..100 {
+                    journald.write("a", &format!("m{next}"));
+                    next += 1;
+                }
+                journald.rotate();
+                let (seen, place) = (std::mem::take(&mut reader.lines), reader.position.take());
+                reader = Reader::at(&journald, place);
+                reader.lines = seen;
+            }
+        }
+    }
+    journald.write("b", "end");
+    reader.until("b: end");
+    assert!(reader.troubles.is_empty(), "{:?}", reader.troubles);
+    reader.check(lines("a", 0..next).chain(["b: end".to_owned()]));
+}
+
+#[test]
+fn named_files_are_followed_over_rotations() {
+    let Some(journald) = Journald::start("") else { return };
+    let pattern = format!("{}/*/system.journal", journald.root().display());
+    let mut reader = Reader::open(&[("journalfiles", pattern)], &["SYSLOG_IDENTIFIER=a"], None);
+    reader.catch_up();
+    for i in 0..300 {
+        journald.write("a", &format!("m{i}"));
+        if i % 100 == 50 {
+            journald.rotate();
+        }
+    }
+    reader.until("a: m299");
+    reader.check(lines("a", 0..300));
+    assert!(reader.troubles.is_empty(), "{:?}", reader.troubles);
+}
+
+#[test]
+fn a_journal_that_begins_later_is_found() {
+    let Some(journald) = Journald::start("") else { return };
+    journald.write("a", "m0");
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("journal");
+    let params = [("journalpath", root.display().to_string())];
+    let mut reader = Reader::open(&params, &["SYSLOG_IDENTIFIER=a"], None);
+    reader.catch_up();
+    assert!(reader.troubles[0].contains("no journal yet"), "{:?}", reader.troubles);
+    std::os::unix::fs::symlink(journald.root(), &root).unwrap();
+    reader.until("a: m0");
+    journald.write("a", "m1");
+    reader.until("a: m1");
+    reader.check(lines("a", 0..2));
+}
+
+#[test]
+fn corrupt_files_do_no_harm() {
+    let Some(journald) = Journald::start("") else { return };
+    for i in 0..200 {
+        journald.write("a", &format!("m{i}"));
+    }
+    journald.rotate();
+    let machine = journald.files()[0].parent().unwrap().to_path_buf();
+    let whole = fs::read(&journald.files()[0]).unwrap();
+    let broken = |name: &str, from: usize, noise: &[u8]| {
+        let path: PathBuf = machine.join(name);
+        fs::write(&path, &whole).unwrap();
+        let mut file = fs::OpenOptions::new().write(true).open(path).unwrap();
+        file.seek(SeekFrom::Start(from as u64)).unwrap();
+        file.write_all(noise).unwrap();
+    };
+    broken("system@broken1.journal", 0, &[0xff; 300]);
+    broken("system@broken2.journal", whole.len() / 2, &vec![0xff; whole.len() / 2]);
+    fs::write(machine.join("system@broken3.journal"), "no journal").unwrap();
+    fs::write(machine.join("broken4.journal"), "").unwrap();
+    let mut reader = Reader::at(&journald, None);
+    reader.until("a: m199");
+    journald.write("a", "m200");
+    reader.until("a: m200");
+    // What can still be read of the second file is the same entries.
+    reader.check(lines("a", 0..201));
+}
+
+/// Not a check but a measurement: `cargo test --release -p sekisho --test journal -- --ignored
+/// --nocapture latency`.
+#[test]
+#[ignore = "prints figures; run it alone, on a quiet machine"]
+fn latency() {
+    let Some(journald) = Journald::start("") else { return };
+    journald.write("a", "begin");
+    let mut reader = Reader::at(&journald, None);
+    reader.until("a: begin");
+    reader.catch_up();
+    let mut taken: Vec<Duration> = (0..1000)
+        .map(|i| {
+            std::thread::sleep(Duration::from_millis(7 + i % 60));
+            let before = Instant::now();
+            journald.write("a", &format!("m{i}"));
+            reader.until(&format!("a: m{i}"));
+            before.elapsed()
+        })
+        .collect();
+    taken.sort_unstable();
+    let at = |part: usize| taken[(taken.len() * part / 100).min(taken.len() - 1)];
+    println!("write to lines: p50 {:?}, p99 {:?}, most {:?}", at(50), at(99), at(100));
+}
