@@ -34,6 +34,7 @@ END
 enabled = true
 backend = pyinotify
 usedns = no
+ignoreself = false
 maxretry = 1
 filter = word
 logpath = $1/web.log
