@@ -4,7 +4,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
 use sekisho::source::encoding::Encoding;
@@ -271,6 +271,23 @@ fn resume() {
         b.restart(head(Some(Position { offset, ..saved.clone() })));
         b.check("[open] a [caught up]");
     }
+}
+
+/// A deleted log, of which only an unfinished line was read, and a new one with its inode.
+#[test]
+fn an_inode_that_is_used_again_is_another_file() {
+    let mut b = Bench::new("auto", StartAt::Tail, |d| append(&d.join("log"), "new line 1\n2\n"));
+    let meta = fs::metadata(b.at("log")).unwrap();
+    let place = |mark: &str| Position {
+        first_line: String::new(),
+        offset: 4.0,
+        cursor: Some(format!("{:x}:{:x}:{mark}", meta.dev(), meta.ino())),
+    };
+    // printf 'old-' | sha1sum, and of 'new '
+    b.restart(head(Some(place("97a9962249863c8e"))));
+    b.check("[open] new line 1 2 [caught up]");
+    b.restart(head(Some(place("0399d627d3884874"))));
+    b.check("[open] line 1 2 [caught up]");
 }
 
 #[test]

@@ -192,17 +192,20 @@ impl Reader {
         }
     }
 
-    /// Goes on where reading ended, if this is the file that was read: its first line and what was
-    /// before that place are the same, or nothing of it had been read and it is the same inode.
+    /// Goes on where reading ended, if this is the file that was read: what was before that place is
+    /// the same, and so is its first line, or, while it had no complete line, its inode.
     pub fn resume_at(&mut self, saved: &Position) -> bool {
         let cursor = saved.cursor.as_deref().map_or(Cursor::default(), Cursor::parse);
-        if saved.first_line.is_empty() {
-            return cursor.inode == Some(self.inode) && self.resume(saved.offset);
-        }
-        if self.first_line_hash() != saved.first_line || !self.resume(saved.offset) {
+        let known = if saved.first_line.is_empty() {
+            cursor.inode == Some(self.inode)
+        } else {
+            self.first_line_hash() == saved.first_line
+        };
+        if !known || !self.resume(saved.offset) {
             return false;
         }
-        // Logs that all begin with the same header are told apart by what was read last.
+        // Logs that all begin with the same header are told apart by what was read last, and so are
+        // a deleted file and the next one that was given its inode.
         let same = cursor.mark.is_none_or(|known| mark(&self.guard) == known);
         if !same {
             self.seek(0);
