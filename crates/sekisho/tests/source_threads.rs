@@ -498,6 +498,7 @@ fn journal_troubles_are_said() {
     };
     assert!(trouble().contains("Failed to add match 'x'"));
     assert!(trouble().contains("not a journal entry"));
+    assert!(trouble().contains("starting it again"));
     assert_eq!(b.batch().data, b"h s[7]: one\n");
     b.sources.apply(SourceOp::Close(SourceId(9)));
     b.sources.stop();
