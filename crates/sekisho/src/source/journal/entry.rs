@@ -3,7 +3,7 @@
 //! A line looks as fail2ban's journal backend renders an entry, because filters are written against
 //! that: `HOST IDENT[PID]: MESSAGE`. Fields come from whoever may write to the journal, so anything
 //! may be in them and they may be of any size: a line feed never leaves this module as one, and of
-//! a field no more than [`FIELD_MAX`] is ever kept.
+//! a field no more than `FIELD_MAX` is ever kept.
 
 use sekisho_core::time::Timestamp;
 
