@@ -58,7 +58,10 @@ class FirstOfTwo:
     def mktime(self, parts):
         given = time.mktime(parts)
         civil = datetime.datetime(*parts[:6])
-        first, second = civil.timestamp(), civil.replace(fold=1).timestamp()
+        try:
+            first, second = civil.timestamp(), civil.replace(fold=1).timestamp()
+        except (OverflowError, ValueError):  # next to the last day that datetime knows
+            return given
         return first if first != second and given in (first, second) else given
 
 
