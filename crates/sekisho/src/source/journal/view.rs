@@ -9,7 +9,7 @@
 //! write to the journal, and never read more of it than this number.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{DirBuilder, File};
+use std::fs::{DirBuilder, File, Metadata};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
@@ -122,10 +122,14 @@ impl View {
         match &self.place {
             Place::Files(patterns) => {
                 self.dirs.clear();
+                let mut listings = BTreeMap::new();
                 for path in patterns.iter().flat_map(|pattern| glob::expand(Path::new(pattern))) {
                     if let Some(dir) = path.parent() {
                         self.dirs.insert(dir.to_owned(), modified(dir));
-                        paths.extend(rotated(&path, dir));
+                        let listing = listings
+                            .entry(dir.to_owned())
+                            .or_insert_with(|| journal_files(dir).collect::<Vec<_>>());
+                        paths.extend(rotated(&path, listing));
                     }
                     paths.push(path);
                 }
@@ -133,23 +137,26 @@ impl View {
             Place::Roots { .. } => {
                 for (dir, at) in &mut self.dirs {
                     *at = modified(dir);
-                    paths.extend(growing(dir));
+                    paths.extend(journal_files(dir).filter(|path| !is_rotated(path)));
                 }
             }
         }
         let mut files = BTreeMap::new();
         for path in paths {
-            let Ok(file) = File::open(&path) else { continue };
-            let Ok(meta) = file.metadata() else { continue };
-            let id = (meta.dev(), meta.ino());
+            let seen = std::fs::metadata(&path).ok().map(|meta| identity(&meta));
+            // What was rotated away needs its link, and no more.
+            if is_rotated(&path) && seen.is_some_and(|id| self.linked.contains(&id)) {
+                continue;
+            }
+            // Most are open since the last time.
+            let known = seen.and_then(|id| Some((id, self.files.remove(&id)?)));
+            let Some((id, watched)) = known.or_else(|| open(&path)) else { continue };
             if matches!(self.place, Place::Files(_)) && self.linked.insert(id) {
                 let name = format!("{}.journal", self.linked.len());
                 symlink(std::path::absolute(&path)?, self.folder.join(name))?;
             }
             if files.len() < FILES_MAX && !is_rotated(&path) {
-                // Of a file that is new, the entries are, too.
-                let known = self.files.remove(&id);
-                files.insert(id, known.unwrap_or((file, 0)));
+                files.insert(id, watched);
             }
         }
         self.files = files;
@@ -163,20 +170,25 @@ impl Drop for View {
     }
 }
 
-/// The files of a folder that have not been rotated away.
-fn growing(dir: &Path) -> Vec<PathBuf> {
-    let current = |path: &PathBuf| !is_rotated(path);
-    journal_files(dir).filter(current).collect()
+fn identity(meta: &Metadata) -> Identity {
+    (meta.dev(), meta.ino())
 }
 
-/// What was rotated away from this name.
-fn rotated(path: &Path, dir: &Path) -> Vec<PathBuf> {
+/// A file that is new, so its entries are, too.
+fn open(path: &Path) -> Option<(Identity, (File, u64))> {
+    let file = File::open(path).ok()?;
+    let id = identity(&file.metadata().ok()?);
+    Some((id, (file, 0)))
+}
+
+/// What was rotated away from this name, of the files of its folder.
+fn rotated(path: &Path, listing: &[PathBuf]) -> Vec<PathBuf> {
     let Some(stem) = path.file_stem().and_then(|stem| stem.to_str()) else { return Vec::new() };
-    let from_it = |found: &PathBuf| {
+    let from_it = |found: &&PathBuf| {
         let name = found.file_name().and_then(|name| name.to_str());
         name.and_then(|name| name.split_once('@')).is_some_and(|(before, _)| before == stem)
     };
-    journal_files(dir).filter(from_it).collect()
+    listing.iter().filter(from_it).cloned().collect()
 }
 
 fn is_rotated(path: &Path) -> bool {
