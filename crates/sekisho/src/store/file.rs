@@ -126,10 +126,6 @@ fn try_open(path: &str, log: &LogFn) -> Result<Opened, StoreError> {
     }
     match version {
         None => {
-            // Has an effect on a file that is empty only.
-            connection
-                .execute_batch("PRAGMA auto_vacuum = INCREMENTAL")
-                .map_err(doing("create"))?;
             create(&mut connection).map_err(doing("create"))?;
             say(log, Level::Warning, format!("New database created. Version '{VERSION}'"));
         }
@@ -150,18 +146,19 @@ fn try_open(path: &str, log: &LogFn) -> Result<Opened, StoreError> {
             return Err(StoreError::Version { path: path.to_owned(), version: other });
         }
     }
-    let unclean = connection
-        .query_row("PRAGMA user_version", [], |row| Ok(rows::int(row.get_ref(0)?)))
-        .map_err(doing("read"))?
-        != 0;
+    let unclean = integer(&connection, "PRAGMA user_version").map_err(doing("read"))? != 0;
     Ok(Opened { connection, unclean })
+}
+
+/// The one number that a question has for its answer.
+fn integer(connection: &Connection, sql: &str) -> rusqlite::Result<i64> {
+    connection.query_row(sql, [], |row| Ok(rows::int(row.get_ref(0)?)))
 }
 
 /// Lets a file of fail2ban's shrink. It is written anew for that, so one that would take long stays as
 /// it is: its free space is used again, and not given back.
 fn let_shrink(connection: &Connection, path: &str) -> rusqlite::Result<()> {
-    let mode =
-        connection.query_row("PRAGMA auto_vacuum", [], |row| Ok(rows::int(row.get_ref(0)?)))?;
+    let mode = integer(connection, "PRAGMA auto_vacuum")?;
     if mode == 0 && fs::metadata(path).is_ok_and(|m| m.len() <= CHECK_MAX) {
         connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL; VACUUM")?;
     }
@@ -170,10 +167,7 @@ fn let_shrink(connection: &Connection, path: &str) -> rusqlite::Result<()> {
 
 /// Gives some free pages back to the file system; whether there are more to give.
 pub(super) fn shrink(connection: &Connection) -> rusqlite::Result<bool> {
-    let free = || {
-        let sql = "PRAGMA freelist_count";
-        connection.query_row(sql, [], |row| Ok(rows::int(row.get_ref(0)?)))
-    };
+    let free = || integer(connection, "PRAGMA freelist_count");
     let before = free()?;
     if before <= SPARE_PAGES {
         return Ok(false);
@@ -197,6 +191,8 @@ fn version(connection: &Connection) -> rusqlite::Result<Option<i64>> {
 }
 
 fn create(connection: &mut Connection) -> rusqlite::Result<()> {
+    // Has an effect on a file that is empty only.
+    connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL")?;
     let transaction = connection.transaction()?;
     transaction.execute_batch(TABLES)?;
     transaction.execute("DELETE FROM fail2banDb", [])?;
@@ -291,7 +287,6 @@ fn salvage(from: &str, to: &str) -> rusqlite::Result<usize> {
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
     let old = Connection::open_with_flags(from, flags)?;
     let mut new = Connection::open(to)?;
-    new.execute_batch("PRAGMA auto_vacuum = INCREMENTAL")?;
     create(&mut new)?;
     let transaction = new.transaction()?;
     let mut saved = 0;
