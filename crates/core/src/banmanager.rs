@@ -62,6 +62,15 @@ impl<S> Default for BanManager<S> {
     }
 }
 
+/// Whether a ban ends later than another; `None` is never.
+pub(crate) fn is_later(end: Option<Timestamp>, than: Option<Timestamp>) -> bool {
+    match (end, than) {
+        (None, Some(_)) => true,
+        (Some(end), Some(than)) => end > than,
+        (_, None) => false,
+    }
+}
+
 impl<S: Default> BanManager<S> {
     /// Adds a ticket whose ban time is filled in; `own_time` if that is not the jail's.
     /// A new ban counts one more in its `ban_count`.
@@ -72,11 +81,7 @@ impl<S: Default> BanManager<S> {
         }
         if let Some(old) = self.bans.get(&ticket.id) {
             let (since, old_end) = (old.ticket.time, old.end());
-            let later = match (end, old_end) {
-                (None, Some(_)) => true,
-                (Some(end), Some(old_end)) => end > old_end,
-                (_, None) => false,
-            };
+            let later = is_later(end, old_end);
             if later {
                 // Counted from the first ticket on; a ticket from before it takes nothing away.
                 let time = match ticket.ban_time {

@@ -8,6 +8,7 @@ mod parse;
 use std::fmt;
 use std::sync::Arc;
 
+pub(crate) use parse::missing;
 pub use parse::pairs;
 pub use parse::{
     Change, Command, Flavor, IgnoreCache, Query, Reload, Seconds, float, int, seconds, truth,
@@ -79,6 +80,28 @@ pub enum ErrorClass {
     Regex,
 }
 
+impl ErrorClass {
+    /// The name of the class in Python.
+    pub const fn name(self) -> &'static str {
+        match self {
+            ErrorClass::Exception => "Exception",
+            ErrorClass::ValueError => "ValueError",
+            ErrorClass::TypeError => "TypeError",
+            ErrorClass::IndexError => "IndexError",
+            ErrorClass::KeyError => "KeyError",
+            ErrorClass::AttributeError => "AttributeError",
+            ErrorClass::NameError => "NameError",
+            ErrorClass::LookupError => "LookupError",
+            ErrorClass::RuntimeError => "RuntimeError",
+            ErrorClass::Json => "JSONDecodeError",
+            ErrorClass::OsError => "OSError",
+            ErrorClass::UnknownJail => "UnknownJailException",
+            ErrorClass::DuplicateJail => "DuplicateJailException",
+            ErrorClass::Regex => "RegexException",
+        }
+    }
+}
+
 /// Why a command was refused: what a Python client unpickles as an exception.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CommandError {
@@ -112,22 +135,7 @@ impl CommandError {
     }
     /// Python's `repr(exception)`.
     pub fn repr(&self) -> String {
-        let class = match self.class {
-            ErrorClass::Exception => "Exception",
-            ErrorClass::ValueError => "ValueError",
-            ErrorClass::TypeError => "TypeError",
-            ErrorClass::IndexError => "IndexError",
-            ErrorClass::KeyError => "KeyError",
-            ErrorClass::AttributeError => "AttributeError",
-            ErrorClass::NameError => "NameError",
-            ErrorClass::LookupError => "LookupError",
-            ErrorClass::RuntimeError => "RuntimeError",
-            ErrorClass::Json => "JSONDecodeError",
-            ErrorClass::OsError => "OSError",
-            ErrorClass::UnknownJail => "UnknownJailException",
-            ErrorClass::DuplicateJail => "DuplicateJailException",
-            ErrorClass::Regex => "RegexException",
-        };
+        let class = self.class.name();
         match self.shown_args().as_slice() {
             [one] => format!("{class}({})", one.repr()),
             many => format!("{class}{}", Value::Tuple(many.to_vec()).repr()),

@@ -13,12 +13,12 @@ use crate::ticket::BanTime;
 use crate::time::Span;
 use crate::value::Value;
 
-/// Commands an action may define.
-pub const ACTION_COMMANDS: [&str; 10] = [
+/// The commands that every action of fail2ban has from the beginning; `actionprolong` is not among
+/// them.
+pub const ACTION_COMMANDS: [&str; 9] = [
     "actionban",
     "actioncheck",
     "actionflush",
-    "actionprolong",
     "actionreban",
     "actionreload",
     "actionrepair",
@@ -277,7 +277,7 @@ pub fn get_property(action: &ActionSpec, key: &str) -> Result<Value, CommandErro
         }
         Some(text) => Ok(Value::str(text)),
         None if key == "timeout" => Ok(Value::Int(60)),
-        None if ACTION_COMMANDS.contains(&key) && key != "actionprolong" => Ok(Value::str("")),
+        None if ACTION_COMMANDS.contains(&key) => Ok(Value::str("")),
         None => Err(CommandError::new(
             ErrorClass::AttributeError,
             format!("'CommandAction' object has no attribute {}", crate::value::repr_str(key)),

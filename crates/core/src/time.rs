@@ -103,6 +103,12 @@ impl Zone {
         Self(jiff::tz::TimeZone::UTC)
     }
 
+    /// `2026-11-23T02:17:00+00:00`, with a fraction where there is one; `None` beyond the year 9999.
+    pub fn rfc3339(&self, at: Timestamp) -> Option<String> {
+        let at = jiff::Timestamp::from_microsecond(at.0).ok()?;
+        Some(at.display_with_offset(self.0.to_offset(at)).to_string())
+    }
+
     /// The local civil time as fail2ban prints it: `2026-11-23 02:17:00`.
     pub fn format(&self, at: Timestamp) -> String {
         // Python's dates end with the year 9999, and fail2ban shows anything later as their end.

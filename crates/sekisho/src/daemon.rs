@@ -61,9 +61,8 @@ pub enum StartError {
 
 /// Runs the server until it is stopped; `launch.ready` is told once it can be talked to, or why it
 /// cannot. The exit code of the process: 0, or 255 where it could not start.
-pub fn run(launch: Launch) -> u8 {
+pub fn run(mut launch: Launch) -> u8 {
     let (logger, trouble) = Logger::start(&launch.log);
-    let mut launch = launch;
     if let Some(trouble) = trouble {
         report(&logger, Level::Error, format!("{trouble}; logging to standard error instead"));
     }

@@ -108,7 +108,7 @@ fn question(id: &Id) -> Option<String> {
     let ip = match id {
         Id::Ip(ip) => *ip,
         // Whoever its first address belongs to.
-        Id::Net(net) => net.to_string().split('/').next()?.parse().ok()?,
+        Id::Net(net) => net.addr(),
         Id::Raw(_) | Id::Tuple(_) => return None,
     };
     Some(match ip {

@@ -40,8 +40,6 @@ pub const METHODS: [Method; 15] = [
 /// An operation, and for whom.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Call {
-    /// The method's name.
-    pub method: &'static str,
     /// What runs.
     pub op: ActionOp,
     /// For `ban` and its kind.
@@ -89,7 +87,7 @@ fn call(Method { name, op }: Method, json: Option<&str>) -> Result<Call, Command
         }
         None => None,
     };
-    Ok(Call { method: name, op, about })
+    Ok(Call { op, about })
 }
 
 fn arguments(json: Option<&str>) -> Result<Map<String, Json>, CommandError> {

@@ -308,7 +308,7 @@ pub enum Query {
 }
 
 /// Python's error for a missing argument; the client prints `the command is invalid`.
-fn missing() -> CommandError {
+pub(crate) fn missing() -> CommandError {
     CommandError::new(ErrorClass::IndexError, "list index out of range")
 }
 

@@ -27,7 +27,6 @@ impl Jail {
         call: &Call,
         teller: Teller,
     ) -> Result<(), CommandError> {
-        self.spec.action(name)?;
         let action = self.actions.iter().find(|a| a.spec.name == name);
         let Some((id, life)) = action.map(|a| (a.id, a.life)) else {
             let text = format!("Jail {:?} is not started, so its actions are not", &*self.name);

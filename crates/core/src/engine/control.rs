@@ -7,7 +7,7 @@ use super::count::{Case, What};
 use super::desk::{Asked, Reply, Teller, WaitId, logger};
 use super::jail::Phase;
 use super::{Engine, JailKey};
-use crate::command::call;
+use crate::command::{self, call};
 use crate::command::{Change, Command, CommandError, ErrorClass, Flavor, Words};
 use crate::effect::{Ask, Effect, Level, Property, RequestId, StoreOp};
 use crate::failure::{Failure, Fields, MatchedLine};
@@ -201,9 +201,7 @@ impl Engine {
 
     /// The jails in the order they were added.
     fn in_order(&self) -> Vec<JailKey> {
-        let mut keys: Vec<JailKey> = self.names.values().copied().collect();
-        keys.sort_unstable();
-        keys
+        self.guarding().into_iter().map(|jail| jail.key).collect()
     }
 
     fn key(&self, name: &str) -> Result<JailKey, CommandError> {
@@ -307,7 +305,7 @@ impl Engine {
                             jail.call(&mut self.desk, name, &call?, teller)?;
                             return Ok(None);
                         }
-                        (None, None) => return Err(missing_argument()),
+                        (None, None) => return Err(command::missing()),
                         (None, Some(_)) => {}
                     }
                 }
@@ -442,10 +440,6 @@ impl Engine {
         }
         found
     }
-}
-
-fn missing_argument() -> CommandError {
-    CommandError::new(ErrorClass::IndexError, "list index out of range")
 }
 
 fn unknown(name: &str) -> CommandError {

@@ -136,9 +136,9 @@ impl Jail {
         let up = slot.life == Life::Up && slot.spec.is_known();
         let old_unban = slot.unbans.remove(id);
         let Some(ban) = self.bans.get_mut(id) else { return };
-        let state = slot.first_state(&ban.ticket, mono);
-        let touched = matches!(state, MarkState::Done | MarkState::Skipped);
-        ban.state.marks.push(Mark { action, state, tries: 0, touched, reban: false });
+        let mark = slot.first_mark(&ban.ticket, mono);
+        let state = mark.state;
+        ban.state.marks.push(mark);
         if let Some(FailedUnban { ticket, sure, .. }) = old_unban {
             // An earlier unban failed and was to be tried again: do it now, before the ban.
             let kind = JobKind::Unban { ticket, sure, tries: UNBAN_TRIES };
@@ -443,9 +443,7 @@ impl Jail {
         for ban in self.bans.iter_mut() {
             let marks = &mut ban.state.marks;
             if !marks.iter().any(|m| m.action == id) {
-                let state = action.first_state(&ban.ticket, mono);
-                let touched = matches!(state, MarkState::Done | MarkState::Skipped);
-                marks.push(Mark { action: id, state, tries: 0, touched, reban: false });
+                marks.push(action.first_mark(&ban.ticket, mono));
             }
             for mark in marks.iter_mut().filter(|m| m.action == id) {
                 if let MarkState::Due(at) = mark.state {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::desk::{Asked, Desk, JobKind, logger};
 use super::jail::{Jail, Life, MarkState, Phase};
-use crate::banmanager::Ban;
+use crate::banmanager::{Ban, is_later};
 use crate::bantime::bad_attempts;
 use crate::duration::render;
 use crate::effect::{ActionId, ActionOp, Ask, Happening, History, Level, StoreOp};
@@ -161,6 +161,6 @@ impl Jail {
 
 /// Whether a ban was prolonged beyond that while its history was looked up.
 fn longer_already<S>(ban: &Ban<S>, grown: Number) -> bool {
-    let end = |end: Option<Timestamp>| end.unwrap_or(Timestamp(i64::MAX));
-    ban.own_time && end(ban.end()) >= end(BanTime::from_number(grown).end(ban.ticket.time))
+    let grown = BanTime::from_number(grown).end(ban.ticket.time);
+    ban.own_time && !is_later(grown, ban.end())
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::JailKey;
 use super::desk::{Desk, JobKind, Sure};
-use super::jail::{Action, Enforcement, Jail, Life, MarkState, set_families};
+use super::jail::{Action, Enforcement, Jail, Life, Mark, MarkState, set_families};
 use crate::banmanager::Ban;
 use crate::effect::{ActionId, ActionOp, ActionSpec, Counters, Effect, Kept};
 use crate::failure::Fields;
@@ -231,14 +231,16 @@ impl Action {
     }
 
     /// How a ban begins for this action: enforced already, not for it, or due.
-    pub fn first_state(&mut self, ticket: &Ticket, mono: Monotonic) -> MarkState {
-        if self.kept.remove(&ticket.id) {
+    pub fn first_mark(&mut self, ticket: &Ticket, mono: Monotonic) -> Mark {
+        let state = if self.kept.remove(&ticket.id) {
             MarkState::Done
         } else if self.no_restored() && ticket.restored {
             MarkState::Skipped
         } else {
             MarkState::Due(mono)
-        }
+        };
+        let touched = !matches!(state, MarkState::Due(_));
+        Mark { action: self.id, state, tries: 0, touched, reban: false }
     }
 }
 

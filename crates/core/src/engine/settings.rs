@@ -236,9 +236,7 @@ pub(super) fn get(desk: &Desk, jail: &Jail, query: &Query) -> Result<Value, Comm
     let mono = desk.now.mono;
     Ok(match query {
         Query::Banned(ids) if ids.is_empty() => {
-            let order = jail.bans.in_order();
-            let shown = order.into_iter().filter(|b| jail.shows(b, mono));
-            Value::strs(shown.map(|b| b.ticket.id.to_string()))
+            Value::strs(jail.shown(mono).map(|b| b.ticket.id.to_string()))
         }
         Query::Banned(ids) => {
             let mut found: Vec<Value> = ids
@@ -294,9 +292,7 @@ pub(super) fn get(desk: &Desk, jail: &Jail, query: &Query) -> Result<Value, Comm
         Query::Action { name, property } => get_property(action(spec, name)?, property)?,
         Query::ActionProperties(name) => {
             let action = action(spec, name)?;
-            // fail2ban's actions have all commands but this one from the beginning.
-            let commands = ACTION_COMMANDS.into_iter().filter(|c| *c != "actionprolong");
-            let mut names: Vec<&str> = commands.chain(["timeout"]).collect();
+            let mut names: Vec<&str> = ACTION_COMMANDS.into_iter().chain(["timeout"]).collect();
             names.extend(action.properties.keys().map(String::as_str));
             names.sort_unstable();
             names.dedup();

@@ -8,7 +8,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::desk::{Asked, logger};
+use super::desk::{Asked, Desk, logger};
 use super::jail::{Jail, Phase};
 use super::lines::Prepared;
 use super::{Engine, JailKey};
@@ -294,8 +294,7 @@ impl Engine {
         let Some(jail) = self.jails.get_mut(&key) else { return };
         let polling = jail.spec.backend_name() == "polling";
         for path in std::mem::take(&mut jail.told_files).into_iter().filter(|_| polling) {
-            let text = format!("Removed logfile: {}", crate::value::repr_str(&path));
-            self.desk.log(Level::Info, logger::FILTER, text);
+            log_removed(&mut self.desk, &path);
         }
     }
 
@@ -341,8 +340,7 @@ impl Engine {
             let name = Arc::clone(&jail.name);
             if forget {
                 jail.told_files.remove(&path);
-                let text = format!("Removed logfile: {}", crate::value::repr_str(&path));
-                self.desk.log(Level::Info, logger::FILTER, text);
+                log_removed(&mut self.desk, &path);
                 self.desk.store(StoreOp::ForgetLog { jail: name, path });
             } else if let Some(position) = source.position.clone() {
                 self.desk.store(StoreOp::LogPosition { jail: name, path, position });
@@ -425,18 +423,18 @@ impl Engine {
         let journal = matches!(source.kind, SourceKind::Journal { .. });
         match state {
             SourceState::Open(position) => {
-                let text = format!(
-                    "Added logfile: {} (pos = {}, hash = {})",
-                    crate::value::repr_str(&path),
-                    position.offset as i64,
-                    position.first_line
-                );
                 for reader in &source.readers {
                     if let Some(jail) = self.jails.get_mut(&reader.jail) {
                         jail.missing.remove(&path);
                         // Opened anew (after a pause, or in another encoding) it is nothing new.
                         if !journal && jail.told_files.insert(path.clone()) {
-                            self.desk.log(Level::Info, logger::FILTER, text.clone());
+                            let text = format!(
+                                "Added logfile: {} (pos = {}, hash = {})",
+                                crate::value::repr_str(&path),
+                                position.offset as i64,
+                                position.first_line
+                            );
+                            self.desk.log(Level::Info, logger::FILTER, text);
                         }
                     }
                 }
@@ -528,4 +526,9 @@ impl Engine {
         };
         source.readers.iter().filter(runs).map(|r| (r.jail, r.saved.clone())).collect()
     }
+}
+
+fn log_removed(desk: &mut Desk, path: &str) {
+    let text = format!("Removed logfile: {}", crate::value::repr_str(path));
+    desk.log(Level::Info, logger::FILTER, text);
 }

@@ -97,8 +97,8 @@ impl Engine {
         let jails = self.guarding().into_iter().filter(|j| one.is_none_or(|name| *j.name == *name));
         let questions: Vec<(Arc<str>, Vec<Id>)> = jails
             .map(|jail| {
-                let shown = jail.bans.in_order().into_iter().filter(|b| jail.shows(b, mono));
-                (Arc::clone(&jail.name), shown.map(|b| b.ticket.id.clone()).collect())
+                let shown = jail.shown(mono).map(|b| b.ticket.id.clone());
+                (Arc::clone(&jail.name), shown.collect())
             })
             .collect();
         let wait = self.desk.wait(teller, Reply::Done(Ok(status)), None);
@@ -225,9 +225,7 @@ impl Engine {
         let jails = self.guarding();
         if ids.is_empty() {
             let list = jails.into_iter().map(|jail| {
-                let order = jail.bans.in_order();
-                let shown = order.into_iter().filter(|b| jail.shows(b, mono));
-                let ids = Value::strs(shown.map(|b| b.ticket.id.to_string()));
+                let ids = Value::strs(jail.shown(mono).map(|b| b.ticket.id.to_string()));
                 Value::Dict(vec![(Value::str(&*jail.name), ids)])
             });
             return Value::List(list.collect());
@@ -242,10 +240,7 @@ impl Engine {
 }
 
 fn key(row: &Value) -> Option<&str> {
-    match row {
-        Value::Tuple(pair) => pair.first()?.as_str(),
-        _ => None,
-    }
+    row.row().map(|(name, _)| name)
 }
 
 /// The last item of a list.
@@ -278,6 +273,11 @@ impl Jail {
     /// Whether a ban may be shown as one.
     pub fn shows(&self, ban: &Ban<Enforcement>, now: Monotonic) -> bool {
         self.phase == Phase::Running && ban.state.shown(now)
+    }
+
+    /// The bans that may be shown as such, in the order they were made.
+    pub fn shown(&self, now: Monotonic) -> impl Iterator<Item = &Ban<Enforcement>> {
+        self.bans.in_order().into_iter().filter(move |ban| self.shows(ban, now))
     }
 
     pub fn shows_id(&self, id: &Id, now: Monotonic) -> bool {

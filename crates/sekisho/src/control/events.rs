@@ -166,12 +166,9 @@ fn whom(what: &Happening) -> Option<&Id> {
     }
 }
 
-/// `2026-11-23T02:17:00+00:00`, with a fraction where there is one.
+/// In microseconds where a calendar ends.
 fn rfc3339(zone: &Zone, time: Timestamp) -> String {
-    match jiff::Timestamp::from_microsecond(time.0) {
-        Ok(time) => time.display_with_offset(zone.0.to_offset(time)).to_string(),
-        Err(_) => time.0.to_string(),
-    }
+    zone.rfc3339(time).unwrap_or_else(|| time.0.to_string())
 }
 
 #[cfg(test)]

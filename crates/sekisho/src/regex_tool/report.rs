@@ -302,11 +302,9 @@ fn regex_json(index: usize, regex: &RegexHits, found: bool, zone: &Zone) -> Json
     let number = index.saturating_add(1);
     let mut row = json!({"number": number, "regex": regex.text, "hits": regex.hits});
     if let (true, Some(row)) = (found, row.as_object_mut()) {
-        let rows = regex.found.iter().map(|(who, time, _)| {
-            let time = time.and_then(|time| jiff::Timestamp::from_microsecond(time.0).ok());
-            let time = time.map(|t| t.display_with_offset(zone.0.to_offset(t)).to_string());
-            json!({"id": who, "time": time})
-        });
+        let rows = regex.found.iter().map(
+            |(who, time, _)| json!({"id": who, "time": time.and_then(|time| zone.rfc3339(time))}),
+        );
         row.insert("found".into(), rows.collect());
     }
     row

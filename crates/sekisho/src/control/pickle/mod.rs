@@ -61,37 +61,35 @@ pub enum Reply {
     Other(Value),
 }
 
-/// Module and name of each class, as Python pickles them.
-const CLASSES: [(ErrorClass, &str, &str); 14] = [
-    (ErrorClass::Exception, "builtins", "Exception"),
-    (ErrorClass::ValueError, "builtins", "ValueError"),
-    (ErrorClass::TypeError, "builtins", "TypeError"),
-    (ErrorClass::IndexError, "builtins", "IndexError"),
-    (ErrorClass::KeyError, "builtins", "KeyError"),
-    (ErrorClass::AttributeError, "builtins", "AttributeError"),
-    (ErrorClass::NameError, "builtins", "NameError"),
-    (ErrorClass::LookupError, "builtins", "LookupError"),
-    (ErrorClass::RuntimeError, "builtins", "RuntimeError"),
-    (ErrorClass::Json, "json.decoder", "JSONDecodeError"),
-    (ErrorClass::OsError, "builtins", "OSError"),
-    (ErrorClass::UnknownJail, "fail2ban.exceptions", "UnknownJailException"),
-    (ErrorClass::DuplicateJail, "fail2ban.exceptions", "DuplicateJailException"),
-    (ErrorClass::Regex, "fail2ban.server.failregex", "RegexException"),
+/// The module of each class, as Python pickles them.
+const CLASSES: [(ErrorClass, &str); 14] = [
+    (ErrorClass::Exception, "builtins"),
+    (ErrorClass::ValueError, "builtins"),
+    (ErrorClass::TypeError, "builtins"),
+    (ErrorClass::IndexError, "builtins"),
+    (ErrorClass::KeyError, "builtins"),
+    (ErrorClass::AttributeError, "builtins"),
+    (ErrorClass::NameError, "builtins"),
+    (ErrorClass::LookupError, "builtins"),
+    (ErrorClass::RuntimeError, "builtins"),
+    (ErrorClass::Json, "json.decoder"),
+    (ErrorClass::OsError, "builtins"),
+    (ErrorClass::UnknownJail, "fail2ban.exceptions"),
+    (ErrorClass::DuplicateJail, "fail2ban.exceptions"),
+    (ErrorClass::Regex, "fail2ban.server.failregex"),
 ];
 
 /// `module` and `name` of a class.
 fn class_path(class: ErrorClass) -> (&'static str, &'static str) {
-    CLASSES
-        .iter()
-        .find(|(c, ..)| *c == class)
-        .map_or(("builtins", "Exception"), |(_, module, name)| (module, name))
+    let module = CLASSES.iter().find(|(c, _)| *c == class).map_or("builtins", |(_, module)| module);
+    (module, class.name())
 }
 
 /// The class of an exception; one that we have no name for is an `Exception`.
 fn class_of(module: &str, name: &str) -> ErrorClass {
-    let found = CLASSES.iter().find(|(_, m, n)| *m == module && *n == name);
+    let found = CLASSES.iter().find(|(c, m)| *m == module && c.name() == name);
     match (found, name) {
-        (Some((class, ..)), _) => *class,
+        (Some((class, _)), _) => *class,
         (None, "FileNotFoundError" | "PermissionError" | "IOError") => ErrorClass::OsError,
         (None, _) => ErrorClass::Exception,
     }
