@@ -128,20 +128,28 @@ struct Plan {
     lines: Vec<String>,
 }
 
+/// A configuration that nothing can be started with, and what to do about it.
+fn unreadable(named: bool, dir: &str, fatal: &str) -> String {
+    let advice = match named {
+        true => "-c names the folder that holds jail.conf; without -c the built-in configuration \
+                 guards"
+            .to_owned(),
+        false => format!(
+            "{dir} is used because it exists; mend it, name another folder with -c, or move it \
+             away, and the built-in configuration guards"
+        ),
+    };
+    format!("{}\n{advice}", fatal.trim_end())
+}
+
 fn prepare(wish: &Wish, machine: &Machine) -> Result<Plan, String> {
     let tree = Tree::sekisho(wish.conf.as_deref());
     let auto = |jail: &JailSummary| !wish.logs.is_empty() || machine.has_something_for(jail);
     let dry = DryRun::new();
     let check = |_: &str, words: &Words| dry.command(words);
     let options = LoadOptions { auto: Some(&auto), check: Some(&check), ..tree.options() };
-    let loaded = load(&tree, &tree.dir, &options).map_err(|fatal| match &wish.conf {
-        Some(_) => format!(
-            "{}\n-c names the folder that holds jail.conf; without -c the built-in configuration \
-             guards",
-            fatal.to_string().trim_end()
-        ),
-        None => fatal.to_string(),
-    })?;
+    let loaded = load(&tree, &tree.dir, &options)
+        .map_err(|fatal| unreadable(wish.conf.is_some(), &tree.dir, &fatal.to_string()))?;
     if loaded.jails.is_empty() {
         return Err(nothing_to_guard(&tree, &loaded, machine));
     }
@@ -350,5 +358,24 @@ impl Places {
             "To let an address in again: sekisho{socket} unban ADDRESS; \
              who is out: sekisho{socket} banned"
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_what_to_do_with_an_empty_folder() {
+        let fatal = "Found no accessible config files for 'jail' under /etc/fail2ban\n";
+        for (named, advice) in [
+            (true, "-c names the folder that holds jail.conf"),
+            (false, "/etc/fail2ban is used because it exists"),
+        ] {
+            let text = unreadable(named, "/etc/fail2ban", fatal);
+            let (first, second) = text.split_once('\n').unwrap_or_default();
+            assert_eq!(first, fatal.trim_end());
+            assert!(second.starts_with(advice), "{text}");
+        }
     }
 }

@@ -127,6 +127,11 @@ fn what_it_says_when_it_cannot() {
         assert_eq!(out.status.code(), Some(255), "{args:?}");
         expect(&text(&out), expected);
     }
+    // As `su` without `-` leaves it: somebody else's home.
+    let mut command = bench.user(&["run", "--log", "some.log"]);
+    let out = command.env("HOME", "/proc/1").env("XDG_RUNTIME_DIR", "/proc/1").output().unwrap();
+    assert_eq!(out.status.code(), Some(255));
+    expect(&text(&out), &["cannot create /proc/1", "set HOME, or XDG_RUNTIME_DIR"]);
     let help = bench.user(&["run", "--help"]).output().unwrap();
     assert_eq!(help.status.code(), Some(0));
 }

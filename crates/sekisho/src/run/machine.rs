@@ -77,11 +77,13 @@ impl Machine {
 
 /// Creates a folder for this user alone, if it is missing.
 pub fn private_folder(folder: &Path) -> Result<(), String> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(|e| format!("cannot create {}: {e}", folder.display()))
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|e| {
+        format!(
+            "cannot create {}: {e}; set HOME, or XDG_RUNTIME_DIR and XDG_STATE_HOME, to folders \
+                 that you may write to",
+            folder.display()
+        )
+    })
 }
 
 /// Units that ever wrote to the journal; none where there is no journal.
