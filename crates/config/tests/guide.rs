@@ -7,7 +7,7 @@ mod common;
 
 use common::{Judge, dump_mode, without_quirk, write};
 use sekisho_config::dump::dump;
-use sekisho_oracle::report;
+use sekisho_oracle::{copy_dir, report};
 
 const BLOCKS: &str = include_str!("data/guide/jail.conf.append");
 const DOVECOT: &str = include_str!("data/guide/filter.d/dovecot.conf");
@@ -19,7 +19,7 @@ fn the_guide_loads_with_warnings() {
         let root = tempfile::tempdir().unwrap();
         let [appended, reference] = ["appended", "reference"].map(|name| root.path().join(name));
         for dir in [&appended, &reference] {
-            common::copy_dir(&judge.fail2ban.config, dir);
+            copy_dir(&judge.fail2ban.config, dir);
             write(dir, "filter.d/dovecot.conf", DOVECOT.as_bytes());
             write(dir, "filter.d/postfix.conf", POSTFIX.as_bytes());
         }

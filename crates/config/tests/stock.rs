@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use common::{Judge, dump_mode, without_quirk, write};
 use sekisho_config::dump::{dump, pretty};
-use sekisho_oracle::{cases, report};
+use sekisho_oracle::{cases, copy_dir, report};
 
 /// A copy of a stock tree that may be changed.
 struct Stock {
@@ -28,7 +28,7 @@ impl Stock {
     fn of(judge: &Judge) -> Stock {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("etc");
-        common::copy_dir(&judge.fail2ban.config, &dir);
+        copy_dir(&judge.fail2ban.config, &dir);
         let logs = format!("{}/log", root.path().display());
         for file in std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()) {
             if file.extension().is_none_or(|ending| ending != "conf") {

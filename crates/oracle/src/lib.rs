@@ -6,14 +6,19 @@
 //! and passes, unless `SEKISHO_CI` is set: then it fails. Only tests may depend on this crate.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod fed;
+mod folder;
 mod offline;
 mod python;
 mod random;
 mod report;
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+pub use fed::fed;
+pub use folder::copy_dir;
 pub use offline::offline;
 pub use python::Python;
 pub use random::Random;
@@ -48,6 +53,18 @@ pub fn has_python() -> bool {
         .is_ok_and(|status| status.success());
     if !found {
         missing(&format!("{PYTHON}, 3.11 or newer"));
+    }
+    found
+}
+
+/// Whether this is root, whom a test needs for what `why` says (`root, for namespaces`); without the
+/// test is skipped.
+#[track_caller]
+pub fn has_root(why: &str) -> bool {
+    // Its folder there belongs to whom the process acts as.
+    let found = std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
+    if !found {
+        missing(why);
     }
     found
 }
@@ -128,6 +145,17 @@ impl Fail2ban {
         command.env("PYTHONPATH", &self.modules).env("PYTHONDONTWRITEBYTECODE", "1");
         command.args(["-X", "utf8"]);
         command
+    }
+
+    /// Whether its Python has a module, which `package` brings; without it the test is skipped.
+    #[track_caller]
+    pub fn has_module(&self, name: &str, package: &str) -> bool {
+        let found = self.python().args(["-c", &format!("import {name}")]).status();
+        let found = found.is_ok_and(|status| status.success());
+        if !found {
+            missing(package);
+        }
+        found
     }
 
     /// One of its programs, not yet started: `fail2ban-client`, `fail2ban-regex`, ….

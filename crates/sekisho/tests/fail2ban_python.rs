@@ -3,13 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::ffi::{OsStr, OsString};
-use std::io::Write as _;
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
-use sekisho_oracle::{Fail2ban, PYTHON, has_python, missing, offline, report};
+use sekisho_oracle::{Fail2ban, PYTHON, fed, has_python, has_root, offline, report};
 
 /// Our program, with a `PATH` on which it finds the python3 that all tests use.
 fn ours() -> Command {
@@ -20,10 +19,7 @@ fn ours() -> Command {
 
 /// Its exit status, standard output and standard error.
 fn said(command: &mut Command, input: &str) -> (Option<i32>, String, String) {
-    let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = piped.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
+    let Output { status, stdout, stderr } = fed(command, input.as_bytes());
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (status.code(), text(stdout), text(stderr))
 }
@@ -165,8 +161,8 @@ fn the_stock_script_answers_as_with_fail2bans() {
 #[test]
 fn a_real_googlebot_is_ignored() {
     let Some(fail2ban) = Fail2ban::newest() else { return };
-    if !rustix::process::geteuid().is_root() {
-        return missing("root (an /etc/hosts of its own)");
+    if !has_root("root (an /etc/hosts of its own)") {
+        return;
     }
     let folder = tempfile::tempdir().unwrap();
     let hosts = folder.path().join("hosts");

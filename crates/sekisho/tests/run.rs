@@ -139,16 +139,10 @@ fn what_it_says_when_it_cannot() {
 #[test]
 fn standard_input() {
     let bench = Bench::new("[dovecot]\nlogencoding = latin1\n");
-    let mut child = bench
-        .user(&["run", "-c", "conf", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
     // The last line lacks its end.
-    child.stdin.take().unwrap().write_all(attack().trim_end().as_bytes()).unwrap();
-    let out = child.wait_with_output().unwrap();
+    let log = attack();
+    let mut command = bench.user(&["run", "-c", "conf", "-"]);
+    let out = sekisho_oracle::fed(&mut command, log.trim_end().as_bytes());
     assert_eq!(out.status.code(), Some(0));
     let shown = text(&out);
     expect(&shown, &["/dev/stdin", "NOTICE  [sshd] Ban 198.51.100.7", "Exiting Fail2ban"]);

@@ -133,20 +133,6 @@ pub fn write(dir: &Path, name: &str, content: &[u8]) {
     std::fs::write(path, content).unwrap();
 }
 
-/// Copies a folder.
-pub fn copy_dir(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy_dir(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
 /// Lines of a dump without a quirk of fail2ban before 1.1.1: a parameter whose name is part of the
 /// word `datepattern` is sent as an option (`['set', 'j', 'a', '1']`), which its server refuses.
 pub fn without_quirk(dump: &str) -> Vec<String> {

@@ -1,8 +1,9 @@
 //! The client programs: against a server without an engine, and against fail2ban's server.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+use sekisho_oracle::fed;
 
 /// The client programs with a server that has no engine (see `examples/`).
 fn double() -> Command {
@@ -21,14 +22,7 @@ pub struct Ran {
 }
 
 fn run(command: &mut Command, input: &str) -> Ran {
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    let output = child.wait_with_output().unwrap();
+    let output = fed(command, input.as_bytes());
     Ran {
         code: output.status.code(),
         out: String::from_utf8(output.stdout).unwrap(),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use sekisho_oracle::missing;
+use sekisho_oracle::{has_root, missing};
 
 const PROGRAM: &str = "/lib/systemd/systemd-journald";
 const SCRIPT: &str = r#"set -e
@@ -29,8 +29,7 @@ impl Journald {
     /// Without root or journald the test is skipped. `setting` is a line of journald.conf.
     #[track_caller]
     pub fn start(setting: &str) -> Option<Journald> {
-        if !rustix::process::geteuid().is_root() {
-            missing("root, for namespaces");
+        if !has_root("root, for namespaces") {
             return None;
         }
         if !Path::new(PROGRAM).exists() {

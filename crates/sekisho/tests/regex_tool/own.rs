@@ -70,15 +70,10 @@ fn lines_without_a_date_are_shown_as_such() {
 
 #[test]
 fn standard_input_is_read_to_its_last_line() {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_fail2ban-regex"))
-        .args(["-o", "id", "-", " <HOST>$"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fail2ban-regex"));
+    command.args(["-o", "id", "-", " <HOST>$"]).stderr(Stdio::inherit());
     let text = format!("# comment\n\n{D} 1.2.3.4\r\n{D} 1.2.3.5");
-    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    let out = child.wait_with_output().unwrap();
+    let out = sekisho_oracle::fed(&mut command, text.as_bytes());
     assert_eq!(String::from_utf8_lossy(&out.stdout), "1.2.3.4\n1.2.3.5\n");
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::fs;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::{Receiver, unbounded};
@@ -18,6 +17,7 @@ use sekisho_core::failure::{Failure, Fields, MatchedLine};
 use sekisho_core::id::Id;
 use sekisho_core::time::{Monotonic, Now, Span, Timestamp};
 use sekisho_core::value::Value;
+use sekisho_oracle::copy_dir;
 
 use crate::lives::{BEGIN, Failed, Life, What};
 use crate::sandbox::Sandbox;
@@ -51,7 +51,7 @@ impl Ours {
     pub fn live(&self, life: &Life) -> (Vec<Seen>, Vec<String>) {
         let at = &self.sandbox.folder;
         fs::remove_dir_all(at.join("files")).unwrap();
-        copy(&at.join("fresh"), &at.join("files"));
+        copy_dir(&at.join("fresh"), &at.join("files"));
         fs::write(at.join("variant"), format!("{} {}\n", life.answers, life.jail.name)).unwrap();
         let mut world = World::new(life.ipv6);
         let commands = self.commands(&life.jail.name);
@@ -65,19 +65,6 @@ impl Ours {
         world.runner.stop(Span::from_secs(5));
         let log = world.log.lock().unwrap().clone();
         (seen, log)
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
     }
 }
 
