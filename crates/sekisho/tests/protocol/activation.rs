@@ -2,13 +2,12 @@
 
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use sekisho_oracle::{Fail2ban, PYTHON, has_python};
 
 use crate::client::Client;
 use crate::script::TREE;
-use crate::site::{PATIENCE, Server, Site};
+use crate::site::{Server, Site, soon, words};
 
 /// Opens the socket, gives it away as the descriptor after 3 and more, and becomes the server.
 const LAUNCHER: &str = r#"
@@ -56,17 +55,14 @@ impl Launched {
 
     /// A client that comes before the server does waits, and is answered.
     fn is_answered_while_it_starts(&mut self) {
-        let end = std::time::Instant::now() + PATIENCE;
-        while UnixStream::connect(self.site.path("socket")).is_err() {
-            assert!(std::time::Instant::now() < end, "nobody listens");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        let said = self.site.run(&["ping".to_owned()], "");
+        let connect = || UnixStream::connect(self.site.path("socket"));
+        assert!(soon(5, connect, Result::is_ok).is_ok(), "nobody listens");
+        let said = self.site.run(&words("ping"), "");
         assert_eq!((said.code, said.out.as_str()), (0, "Server replied: pong\n"), "{said:?}");
     }
 
     fn stop(&mut self) {
-        let said = self.site.run(&["stop".to_owned()], "");
+        let said = self.site.run(&words("stop"), "");
         assert_eq!((said.code, said.out.as_str()), (0, "Shutdown successful\n"), "{said:?}");
         let code = self.child.wait().unwrap().code();
         // On a busy machine fail2ban now and then ends with an error.
@@ -87,8 +83,7 @@ fn play(server: &Server) {
     for names in ["fail2ban", "other:fail2ban", "first:other"] {
         let mut launched = Launched::new(server, names);
         launched.is_answered_while_it_starts();
-        let status: Vec<String> = vec!["status".into()];
-        launched.site.until(&status, "Jail list:\tmail, web").unwrap();
+        launched.site.until(&words("status"), "Jail list:\tmail, web").unwrap();
         launched.stop();
     }
 }
@@ -115,7 +110,6 @@ fn actions_do_not_inherit_the_socket() {
     let mut launched = Launched::new(&Server::Ours, "fail2ban");
     launched.is_answered_while_it_starts();
     let site = &mut launched.site;
-    let words = |line: &str| -> Vec<String> { line.split(' ').map(str::to_owned).collect() };
     site.until(&words("status"), "web").unwrap();
     let list = "set web action note actionban";
     let mut command = words(list);

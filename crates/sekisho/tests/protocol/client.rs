@@ -1,10 +1,9 @@
 //! Clients: fail2ban's own, and ours.
 
-use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use sekisho_oracle::{Fail2ban, Python};
+use sekisho_oracle::{Fail2ban, Python, fed};
 use serde_json::json;
 
 /// What a client said.
@@ -81,16 +80,8 @@ impl Client {
         let conf = ["-c", conf.to_str().unwrap()].map(str::to_owned);
         match self {
             Client::Ours => {
-                let mut child = Command::new(env!("CARGO_BIN_EXE_fail2ban-client"))
-                    .args(conf)
-                    .args(args)
-                    .stdin(Stdio::piped())
-                    .stdout(Stdio::piped())
-                    .stderr(Stdio::piped())
-                    .spawn()
-                    .unwrap();
-                let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-                let output = child.wait_with_output().unwrap();
+                let mut command = Command::new(env!("CARGO_BIN_EXE_fail2ban-client"));
+                let output = fed(command.args(conf).args(args), input.as_bytes());
                 Said {
                     code: output.status.code().unwrap_or(-1).into(),
                     out: String::from_utf8_lossy(&output.stdout).into_owned(),

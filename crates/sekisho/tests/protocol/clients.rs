@@ -10,7 +10,7 @@ use sekisho_core::value::Value;
 
 use crate::client::Client;
 use crate::script::TREE;
-use crate::site::{PATIENCE, Server, Site};
+use crate::site::{PATIENCE, Server, Site, now, words};
 
 fn connect(site: &Site) -> UnixStream {
     let stream = UnixStream::connect(site.path("socket")).unwrap();
@@ -31,8 +31,7 @@ fn two_hundred_clients_are_answered_and_bans_go_on() {
     let mut half = connect(&site);
     half.write_all(b"\x80\x04]\x8c").unwrap();
     let mut crowd: Vec<UnixStream> = (0..199).map(|_| connect(&site)).collect();
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    site.append("web.log", &format!("{} fail 192.0.2.1\n", now.as_secs()).repeat(3));
+    site.append("web.log", &format!("{} fail 192.0.2.1\n", now()).repeat(3));
     std::thread::scope(|scope| {
         for stream in &mut crowd {
             scope.spawn(move || {
@@ -43,8 +42,7 @@ fn two_hundred_clients_are_answered_and_bans_go_on() {
             });
         }
     });
-    let words = ["get", "web", "banip"].map(str::to_owned);
-    site.until(&words, "192.0.2.1").unwrap();
+    site.until(&words("get web banip"), "192.0.2.1").unwrap();
     // Nobody was sent away: each still has its connection, the half one too.
     for stream in &mut crowd {
         assert_eq!(ask(stream, &["ping"]), Reply::Done(Value::str("pong")));

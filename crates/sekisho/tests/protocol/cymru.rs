@@ -3,11 +3,11 @@
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use sekisho_oracle::{Fail2ban, PYTHON, has_python, missing, report};
+use sekisho_oracle::{Fail2ban, PYTHON, has_python, has_root, report};
 
 use crate::client::Client;
 use crate::script::TREE;
-use crate::site::{Server, Site};
+use crate::site::{Server, Site, words};
 
 /// Answers questions for TXT records from a table; knows no other names.
 const NAME_SERVER: &str = r#"
@@ -62,22 +62,8 @@ impl Namespace {
             );
         }
         for (site, server) in sites {
-            let conf = site.path("conf");
-            script += &match server {
-                Server::Ours => {
-                    format!(
-                        "{} -c {} start\n",
-                        env!("CARGO_BIN_EXE_fail2ban-client"),
-                        conf.display()
-                    )
-                }
-                Server::Theirs(fail2ban) => format!(
-                    "PYTHONPATH={} {PYTHON} {}/fail2ban-client -c {} start\n",
-                    fail2ban.modules.display(),
-                    fail2ban.programs.display(),
-                    conf.display()
-                ),
-            };
+            let (client, conf) = (server.shell("fail2ban-client"), site.path("conf"));
+            script += &format!("{client} -c {} start\n", conf.display());
         }
         // Until the test is over.
         script += "echo up > \"$0\"; read end; kill ${server:-} 2>/dev/null\n";
@@ -105,23 +91,12 @@ impl Drop for Namespace {
     }
 }
 
-fn words(line: &str) -> Vec<String> {
-    line.split(' ').map(str::to_owned).collect()
-}
-
 /// The newest fail2ban, if it and what else is needed is there: `dnspython`, and root for namespaces.
 fn judge() -> Option<Fail2ban> {
-    if !rustix::process::geteuid().is_root() {
-        missing("root, for a network namespace");
+    if !has_root("root, for a network namespace") {
         return None;
     }
-    let fail2ban = Fail2ban::newest()?;
-    let found = fail2ban.python().args(["-c", "import dns.resolver"]).status();
-    if !found.is_ok_and(|status| status.success()) {
-        missing("python3-dnspython");
-        return None;
-    }
-    Some(fail2ban)
+    Fail2ban::newest().filter(|newest| newest.has_module("dns.resolver", "python3-dnspython"))
 }
 
 #[test]
@@ -152,10 +127,7 @@ fn origins_of_addresses_are_asked_for() {
 
 #[test]
 fn without_a_name_server_nothing_is_known_and_nobody_waits() {
-    if !rustix::process::geteuid().is_root() {
-        return missing("root, for a network namespace");
-    }
-    if !has_python() {
+    if !has_root("root, for a network namespace") || !has_python() {
         return;
     }
     let mut site = Site::new(TREE, Client::Ours);

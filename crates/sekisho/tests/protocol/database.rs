@@ -1,22 +1,15 @@
 //! One database, and three servers one after the other: fail2ban, sekisho, fail2ban. No ban is lost,
 //! added, made longer or shorter, and no line of a log is counted twice or not at all.
 
-use std::time::{Duration, Instant, SystemTime};
-
 use sekisho_oracle::{Fail2ban, report};
 
 use crate::client::Client;
-use crate::site::{PATIENCE, Server, Site};
+use crate::site::{SERVER_CONF, Server, Site, WORD_CONF, now, soon, words};
 
 /// Bans of an hour, for ever, and ones that grow. Files are polled: watched by notification, fail2ban
 /// 1.1 forgets at its stop how far it has read.
 const TREE: &[(&str, &str)] = &[
-    (
-        "conf/fail2ban.conf",
-        "[Definition]\nloglevel = INFO\nlogtarget = {dir}/server.log\nsyslogsocket = auto\n\
-         socket = {dir}/socket\npidfile = {dir}/pid\ndbfile = {dir}/db.sqlite\ndbpurgeage = 1d\n\
-         dbmaxmatches = 10\nallowipv6 = auto\n",
-    ),
+    SERVER_CONF,
     (
         "conf/jail.conf",
         "[DEFAULT]\nenabled = true\nbackend = polling\nusedns = no\nbantime = 1h\nfindtime = 1h\n\
@@ -24,7 +17,7 @@ const TREE: &[(&str, &str)] = &[
          action = note[name=%(__name__)s]\n[web]\n[mail]\nbantime = -1\n\
          [grow]\nbantime = 5\nbantime.increment = true\nbantime.multipliers = 1 1440 2880\n",
     ),
-    ("conf/filter.d/word.conf", "[Definition]\nfailregex = ^\\s*fail <HOST>$\n"),
+    WORD_CONF,
     (
         "conf/action.d/note.conf",
         "[Definition]\nactionban = echo 'ban <ip> <name>' >> {dir}/acts\n\
@@ -41,14 +34,10 @@ struct Story {
     lines: Vec<(String, usize)>,
 }
 
-fn words(line: &str) -> Vec<String> {
-    line.split(' ').map(str::to_owned).collect()
-}
-
 impl Story {
     fn fail(&mut self, jail: &str, ip: &str, times: usize) {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
-        self.site.append(&format!("{jail}.log"), &format!("{now} fail {ip}\n").repeat(times));
+        let line = format!("{} fail {ip}\n", now());
+        self.site.append(&format!("{jail}.log"), &line.repeat(times));
         match self.lines.iter_mut().find(|(known, _)| known == ip) {
             Some((_, count)) => *count += times,
             None => self.lines.push((ip.to_owned(), times)),
@@ -62,14 +51,7 @@ impl Story {
 
     /// Who is banned, since when, for how long and until when, as soon as it is so many.
     fn banned(&mut self, count: usize) -> Vec<String> {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let all = self.all_banned();
-            if all.len() >= count || Instant::now() > end {
-                return all;
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
+        soon(100, || self.all_banned(), |all| all.len() >= count).unwrap_or_else(|all| all)
     }
 
     fn all_banned(&mut self) -> Vec<String> {
@@ -104,11 +86,8 @@ impl Story {
 
     fn stop(&mut self) {
         assert_eq!(self.site.run(&words("stop"), "").code, 0);
-        let end = Instant::now() + PATIENCE;
-        while self.site.path("socket").exists() || self.site.path("pid").exists() {
-            assert!(Instant::now() < end, "it goes on");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        let exist = || ["socket", "pid"].map(|name| self.site.path(name).exists());
+        assert!(soon(50, exist, |exist| *exist == [false; 2]).is_ok(), "it goes on");
     }
 
     /// Every line was counted once, by whomever.

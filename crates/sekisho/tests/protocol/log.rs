@@ -1,25 +1,18 @@
 //! The log of a whole scenario, line by line, and the programs that read it.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use sekisho_oracle::{Fail2ban, missing, report};
+use sekisho_oracle::{Fail2ban, fed, missing, report};
 
-use crate::client::Client;
 use crate::normal::normal;
 use crate::script::{Script, Step, rewrite};
-use crate::site::{Server, Site};
+use crate::site::{SERVER_CONF, Server, Site, WORD_CONF, words};
 
 /// Three jails: one that watches files by notification, one that polls, and one whose bans grow.
 const TREE: &[(&str, &str)] = &[
-    (
-        "conf/fail2ban.conf",
-        "[Definition]\nloglevel = INFO\nlogtarget = {dir}/server.log\nsyslogsocket = auto\n\
-         socket = {dir}/socket\npidfile = {dir}/pid\ndbfile = {dir}/db.sqlite\ndbpurgeage = 1d\n\
-         dbmaxmatches = 10\nallowipv6 = auto\n",
-    ),
+    SERVER_CONF,
     (
         "conf/jail.conf",
         "[DEFAULT]\nenabled = true\nbackend = pyinotify\nusedns = no\nbantime = 1h\n\
@@ -29,10 +22,7 @@ const TREE: &[(&str, &str)] = &[
          [grow]\nbackend = polling\nmaxretry = 4\nbantime = 2\nbantime.increment = true\n\
          bantime.multipliers = 1 1800\n",
     ),
-    (
-        "conf/filter.d/word.conf",
-        "[Definition]\nfailregex = ^\\s*fail <HOST>(?: <F-USER>\\w+</F-USER>)?$\n",
-    ),
+    WORD_CONF,
     (
         "conf/action.d/note.conf",
         "[Definition]\nactionban = echo 'ban <ip> <name>' >> {dir}/acts\n\
@@ -76,11 +66,7 @@ struct Log {
 impl Log {
     fn new(server: &Server) -> Log {
         // Its own client: a restart starts the server of the client's kind.
-        let client = match server {
-            Server::Ours => Client::Ours,
-            Server::Theirs(fail2ban) => Client::theirs(fail2ban),
-        };
-        let site = Site::new(TREE, client);
+        let site = Site::new(TREE, server.client());
         site.start(server);
         Log { site, read: 0 }
     }
@@ -109,18 +95,14 @@ fn as_1_0(text: &str) -> String {
 
 /// What logwatch's script for fail2ban makes of a log, with much or little detail.
 fn logwatch(log: &str, detail: u32) -> String {
-    let mut child = Command::new("perl")
+    let mut command = Command::new("perl");
+    command
         .args(["-I", "/usr/share/logwatch/lib", LOGWATCH])
         .env("LOGWATCH_DETAIL_LEVEL", detail.to_string())
         .env("LOGWATCH_NUMERIC", "1")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
         // It knows less than fail2ban says.
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(log.as_bytes()).unwrap();
-    String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
+        .stderr(Stdio::null());
+    String::from_utf8(fed(&mut command, log.as_bytes()).stdout).unwrap()
 }
 
 /// The whole log as logwatch gets it; where folders and processes differ they are the same.
@@ -215,11 +197,7 @@ fn who_comes_back_is_recognised_in_our_log() {
     let stock = Fail2ban::all().into_iter().map(|f| f.config.join("filter.d"));
     for filters in stock.chain([own]) {
         let said = [Server::Theirs(newest.clone()), Server::Ours].map(|server| {
-            let client = match &server {
-                Server::Ours => Client::Ours,
-                Server::Theirs(fail2ban) => Client::theirs(fail2ban),
-            };
-            let mut site = Site::new(TREE, client);
+            let mut site = Site::new(TREE, server.client());
             for file in ["recidive.conf", "common.conf"] {
                 let text = std::fs::read_to_string(filters.join(file)).unwrap();
                 std::fs::write(site.path(&format!("conf/filter.d/{file}")), text).unwrap();
@@ -238,7 +216,6 @@ fn who_comes_back_is_recognised_in_our_log() {
             // fail2ban does not start a jail whose log is not there, be it its own.
             site.write("server.log", "");
             site.start(&server);
-            let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
             site.run(&words("set mail banip 192.0.2.2"), "");
             for _ in 0..3 {
                 site.run(&words("set web banip 192.0.2.1"), "");

@@ -12,7 +12,7 @@ use sekisho_oracle::{Fail2ban, missing, report};
 use crate::client::Client;
 use crate::normal::normal;
 use crate::script::{TREE, rewrite};
-use crate::site::{PATIENCE, Server, Site};
+use crate::site::{PATIENCE, Server, Site, now, soon, words};
 
 /// Who reads, and how: `$CLIENT` is the client with its configuration.
 const PARSERS: &[(&str, &str)] = &[
@@ -92,16 +92,12 @@ const AFTERWARDS: &[&str] = &[
     "SELECT jail, ip, bantime FROM bips ORDER BY jail, ip",
 ];
 
-fn words(line: &str) -> Vec<String> {
-    line.split(' ').map(str::to_owned).collect()
-}
-
 /// A server that has banned a few.
 fn busy(server: &Server) -> Site {
     let mut site = Site::new(TREE, Client::Ours);
     site.start(server);
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    let line = |text: &str| format!("{} {text}\n", now.as_secs());
+    let now = now();
+    let line = |text: &str| format!("{now} {text}\n");
     site.append("web.log", &line("fail 192.0.2.1 alice").repeat(3));
     site.until(&words("get web banip"), "192.0.2.1").unwrap();
     site.append("web.log", &line("fail 192.0.2.7 bob").repeat(2));
@@ -118,16 +114,7 @@ fn busy(server: &Server) -> Site {
 
 /// The client of a server as a command line.
 fn client(server: &Server, site: &Site) -> String {
-    let program = match server {
-        Server::Ours => env!("CARGO_BIN_EXE_fail2ban-client").to_owned(),
-        Server::Theirs(fail2ban) => format!(
-            "env PYTHONPATH={} {} {}",
-            fail2ban.modules.display(),
-            sekisho_oracle::PYTHON,
-            fail2ban.programs.join("fail2ban-client").display()
-        ),
-    };
-    format!("{program} -c {}", site.path("conf").display())
+    format!("{} -c {}", server.shell("fail2ban-client"), site.path("conf").display())
 }
 
 fn shell(script: &str, client: &str) -> String {
@@ -140,8 +127,7 @@ fn shell(script: &str, client: &str) -> String {
 
 /// Rows as text; a database that is busy for a moment is asked again.
 fn rows(path: &Path, query: &str) -> Vec<String> {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    let query = query.replace("{now}", &now.as_secs().to_string());
+    let query = query.replace("{now}", &now().to_string());
     let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
     db.busy_timeout(PATIENCE).unwrap();
     let mut statement = db.prepare(&query).unwrap();
@@ -155,11 +141,9 @@ fn rows(path: &Path, query: &str) -> Vec<String> {
 
 /// Rows when all of them are there: both write them a moment after the ban.
 fn settled(path: &Path, query: &str, expected: usize) -> Vec<String> {
-    let end = std::time::Instant::now() + PATIENCE;
-    while rows(path, "SELECT ip FROM bans").len() < expected {
-        assert!(std::time::Instant::now() < end, "{:?}", rows(path, "SELECT * FROM bans"));
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
+    let bans = || rows(path, "SELECT ip FROM bans").len();
+    let there = soon(100, bans, |count| *count >= expected).is_ok();
+    assert!(there, "{:?}", rows(path, "SELECT * FROM bans"));
     rows(path, query)
 }
 
@@ -217,8 +201,7 @@ fn munin_reads_the_same() {
         let site = busy(&server);
         let program = site.path("client");
         // The plugin hands over the folder of the configuration itself.
-        let line = client(&server, &site);
-        let (line, _) = line.rsplit_once(" -c ").unwrap();
+        let line = server.shell("fail2ban-client");
         std::fs::write(&program, format!("#!/bin/sh\nexec {line} \"$@\"\n")).unwrap();
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(&program, mode).unwrap();

@@ -6,7 +6,7 @@ use std::path::Path;
 use sekisho_oracle::{Fail2ban, report};
 
 use crate::client::{Client, Said};
-use crate::site::{Server, Site};
+use crate::site::{SERVER_CONF, Server, Site, WORD_CONF, now};
 
 /// A line of `commands.txt`, whose head explains them.
 #[derive(Debug)]
@@ -117,9 +117,7 @@ impl Site {
     pub fn prepare(&mut self, step: &Step, fault: &mut String) {
         match step {
             Step::Append { file, line, times } => {
-                let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-                let text = format!("{} {line}\n", now.unwrap().as_secs());
-                self.append(file, &text.repeat(*times));
+                self.append(file, &format!("{} {line}\n", now()).repeat(*times));
             }
             Step::Write { file, text } => self.write(file, text),
             Step::Until { words, part } => {
@@ -134,22 +132,14 @@ impl Site {
 
 /// The configuration of both: two jails that read a file each, an action that only writes down.
 pub const TREE: &[(&str, &str)] = &[
-    (
-        "conf/fail2ban.conf",
-        "[Definition]\nloglevel = INFO\nlogtarget = {dir}/server.log\nsyslogsocket = auto\n\
-         socket = {dir}/socket\npidfile = {dir}/pid\ndbfile = {dir}/db.sqlite\ndbpurgeage = 1d\n\
-         dbmaxmatches = 10\nallowipv6 = auto\n",
-    ),
+    SERVER_CONF,
     (
         "conf/jail.conf",
         "[DEFAULT]\nenabled = true\nbackend = pyinotify\nusedns = no\nbantime = 1h\n\
          findtime = 1h\nmaxretry = 3\nignoreself = false\nfilter = word\nlogpath = {dir}/%(__name__)s.log\n\
          action = note[name=%(__name__)s]\n[web]\n[mail]\nmaxretry = 2\nbackend = polling\n",
     ),
-    (
-        "conf/filter.d/word.conf",
-        "[Definition]\nfailregex = ^\\s*fail <HOST>(?: <F-USER>\\w+</F-USER>)?$\n",
-    ),
+    WORD_CONF,
     (
         "conf/action.d/note.conf",
         "[Definition]\nactionstart = echo 'start <name>' >> {dir}/acts\n\

@@ -4,10 +4,10 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::{Pid, Signal, kill_process};
-use sekisho_oracle::Fail2ban;
+use sekisho_oracle::{Fail2ban, PYTHON};
 
 use crate::client::{Client, Said};
 use crate::normal::normal;
@@ -15,11 +15,86 @@ use crate::normal::normal;
 /// How long anything may take before a test says that it never happened.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The server's settings: all that it writes is in the folder.
+pub const SERVER_CONF: (&str, &str) = (
+    "conf/fail2ban.conf",
+    "[Definition]\nloglevel = INFO\nlogtarget = {dir}/server.log\nsyslogsocket = auto\n\
+     socket = {dir}/socket\npidfile = {dir}/pid\ndbfile = {dir}/db.sqlite\ndbpurgeage = 1d\n\
+     dbmaxmatches = 10\nallowipv6 = auto\n",
+);
+
+/// A filter for the lines that the tests write: a time, `fail`, an address and perhaps a user.
+pub const WORD_CONF: (&str, &str) = (
+    "conf/filter.d/word.conf",
+    "[Definition]\nfailregex = ^\\s*fail <HOST>(?: <F-USER>\\w+</F-USER>)?$\n",
+);
+
+/// The words of a command line without quotes.
+pub fn words(line: &str) -> Vec<String> {
+    line.split(' ').map(str::to_owned).collect()
+}
+
+/// Seconds since 1970, as the lines of the logs have them.
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// Asks every so many milliseconds until the answer is good, or [`PATIENCE`] has come to its end: then
+/// the last answer is the error.
+pub fn soon<T>(millis: u64, mut ask: impl FnMut() -> T, good: impl Fn(&T) -> bool) -> Result<T, T> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let answer = ask();
+        if good(&answer) {
+            return Ok(answer);
+        }
+        if Instant::now() > end {
+            return Err(answer);
+        }
+        std::thread::sleep(Duration::from_millis(millis));
+    }
+}
+
 /// Whose server runs.
 #[derive(Clone, Debug)]
 pub enum Server {
     Ours,
     Theirs(Fail2ban),
+}
+
+impl Server {
+    /// One of its programs, not yet started: `fail2ban-client`, `fail2ban-server`.
+    pub fn command(&self, program: &str) -> Command {
+        match self {
+            Server::Ours => Command::new(ours(program)),
+            Server::Theirs(fail2ban) => fail2ban.program(program),
+        }
+    }
+
+    /// The same as words for a shell, to which arguments can be added.
+    pub fn shell(&self, program: &str) -> String {
+        match self {
+            Server::Ours => ours(program).display().to_string(),
+            Server::Theirs(fail2ban) => format!(
+                "env PYTHONPATH={} {PYTHON} {}",
+                fail2ban.modules.display(),
+                fail2ban.programs.join(program).display()
+            ),
+        }
+    }
+
+    /// The client that comes with it.
+    pub fn client(&self) -> Client {
+        match self {
+            Server::Ours => Client::Ours,
+            Server::Theirs(fail2ban) => Client::theirs(fail2ban),
+        }
+    }
+}
+
+/// Where a program of ours is: all of them are in one folder.
+fn ours(program: &str) -> PathBuf {
+    Path::new(env!("CARGO_BIN_EXE_fail2ban-client")).with_file_name(program)
 }
 
 /// A folder, the server that runs in it, and the client that is used with it.
@@ -74,10 +149,7 @@ impl Site {
 
     /// Starts the server in the background through its own client and waits until it is ready.
     pub fn start(&self, server: &Server) {
-        let mut command = match server {
-            Server::Ours => Command::new(env!("CARGO_BIN_EXE_fail2ban-client")),
-            Server::Theirs(fail2ban) => fail2ban.program("fail2ban-client"),
-        };
+        let mut command = server.command("fail2ban-client");
         let output = command.arg("-c").arg(self.path("conf")).arg("start").output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
         assert_eq!((output.status.code(), &*text), (Some(0), "Server ready\n"), "{output:?}");
@@ -93,28 +165,15 @@ impl Site {
 
     /// Repeats a command until it says `part`; what it said last if it never does.
     pub fn until(&mut self, args: &[String], part: &str) -> Result<(), Said> {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let said = self.run(args, "");
-            if said.out.contains(part) {
-                return Ok(());
-            }
-            if Instant::now() > end {
-                return Err(said);
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
+        soon(100, || self.run(args, ""), |said| said.out.contains(part)).map(drop)
     }
 
     /// Waits until a file has `part`.
     #[track_caller]
     pub fn until_file(&self, name: &str, part: &str) {
-        let end = Instant::now() + PATIENCE;
         let part = self.fill(part);
-        while !self.read(name).contains(&part) {
-            let (text, log) = (self.read(name), self.read("server.log"));
-            assert!(Instant::now() < end, "{name} never had {part:?}:\n{text}\n{log}");
-            std::thread::sleep(Duration::from_millis(100));
+        if let Err(text) = soon(100, || self.read(name), |text| text.contains(&part)) {
+            panic!("{name} never had {part:?}:\n{text}\n{}", self.read("server.log"));
         }
     }
 

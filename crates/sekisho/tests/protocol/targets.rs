@@ -4,19 +4,14 @@ use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use rustix::process::{Signal, kill_process};
-use sekisho_oracle::{Fail2ban, missing, report};
+use sekisho_oracle::{Fail2ban, has_root, report};
 
 use crate::client::Client;
 use crate::normal::normal;
 use crate::script::TREE;
-use crate::site::{PATIENCE, Server, Site};
-
-fn words(line: &str) -> Vec<String> {
-    line.split(' ').map(str::to_owned).collect()
-}
+use crate::site::{PATIENCE, Server, Site, soon, words};
 
 /// A site whose server logs to `target`.
 fn site(target: &str) -> Site {
@@ -36,10 +31,7 @@ struct Foreground(Child);
 
 impl Foreground {
     fn start(site: &mut Site, server: &Server) -> Foreground {
-        let mut command = match server {
-            Server::Ours => Command::new(env!("CARGO_BIN_EXE_fail2ban-server")),
-            Server::Theirs(fail2ban) => fail2ban.program("fail2ban-server"),
-        };
+        let mut command = server.command("fail2ban-server");
         let file = |name: &str| File::create(site.path(name)).unwrap();
         command.arg("-c").arg(site.path("conf")).args(["-xf", "start"]);
         let child = command.stdin(Stdio::null()).stdout(file("out")).stderr(file("err"));
@@ -197,27 +189,18 @@ while True:
 
 #[test]
 fn the_journal_gets_the_same_entries() {
-    if !rustix::process::geteuid().is_root() {
-        return missing("root, for a mount namespace");
+    if !has_root("root, for a mount namespace") {
+        return;
     }
     let Some(fail2ban) = Fail2ban::newest() else { return };
-    let found = fail2ban.python().args(["-c", "import systemd.journal"]).status();
-    if !found.is_ok_and(|status| status.success()) {
-        return missing("python3-systemd");
+    if !fail2ban.has_module("systemd.journal", "python3-systemd") {
+        return;
     }
     let said = [Server::Theirs(fail2ban), Server::Ours].map(|server| {
         let mut site = site("SYSTEMD-JOURNAL");
         site.write("journal.py", JOURNAL);
         let dir = site.dir().display();
-        let start = match &server {
-            Server::Ours => env!("CARGO_BIN_EXE_fail2ban-client").to_owned(),
-            Server::Theirs(fail2ban) => format!(
-                "PYTHONPATH={} {} {}/fail2ban-client",
-                fail2ban.modules.display(),
-                sekisho_oracle::PYTHON,
-                fail2ban.programs.display()
-            ),
-        };
+        let start = server.shell("fail2ban-client");
         let script = format!(
             "mount -t tmpfs none /run && mkdir -p /run/systemd/journal
              {python} {dir}/journal.py > {dir}/entries & journal=$!
@@ -231,10 +214,7 @@ fn the_journal_gets_the_same_entries() {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        let end = std::time::Instant::now() + PATIENCE;
-        while site.run(&words("ping"), "").code != 0 && std::time::Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(100));
-        }
+        let _ = soon(100, || site.run(&words("ping"), "").code, |code| *code == 0);
         site.until(&words("status"), "mail, web").unwrap();
         site.run(&words("set web banip 192.0.2.1"), "");
         site.until_file("entries", "Ban 192.0.2.1");
