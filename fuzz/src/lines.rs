@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use sekisho::embedded;
 use sekisho_config::files::MapFiles;
 use sekisho_config::load::{LoadOptions, load};
-use sekisho_core::command::{CommandError, ErrorClass, Words};
+use sekisho_core::command::{Change, Command, CommandError, ErrorClass, Words};
 use sekisho_core::effect::{
     ActionFailure, Answer, Batch, Event, FileStamp, History, Position, SourceState,
 };
@@ -102,7 +102,7 @@ impl Room {
         let mut world = World::new();
         let mut filters: Vec<(String, FilterSpec)> = Vec::new();
         for words in &loaded.stream {
-            specify(&mut filters, &words.words);
+            specify(&mut filters, words);
         }
         // As one stream, so that jails share the logs that they have in common.
         let stream = loaded.stream.into_iter().map(|words| Value::List(words.words)).collect();
@@ -236,30 +236,28 @@ fn found(
     found
 }
 
-/// Collects what the commands of a configuration say of filters.
-fn specify(filters: &mut Vec<(String, FilterSpec)>, command: &[Value]) {
-    let text = |at: usize| command.get(at).map(Value::to_text).unwrap_or_default();
-    let jail = text(1);
-    if text(0) == "add" {
-        filters.push((jail, FilterSpec::default()));
-        return;
-    }
-    let Some((_, spec)) = filters.iter_mut().find(|(name, _)| *name == jail) else { return };
-    let values = || match command.last() {
-        Some(Value::List(items) | Value::Tuple(items)) => {
-            items.iter().map(Value::to_text).collect()
+/// Collects what a command of a configuration says of filters.
+fn specify(filters: &mut Vec<(String, FilterSpec)>, command: &Words) {
+    match Command::parse(command) {
+        Ok(Command::Add { jail, .. }) => filters.push((jail, FilterSpec::default())),
+        Ok(Command::Set { jail, change, .. }) => {
+            if let Some((_, spec)) = filters.iter_mut().find(|(name, _)| *name == jail) {
+                set(spec, change);
+            }
         }
-        Some(one) => vec![one.to_text()],
-        None => Vec::new(),
-    };
-    match text(2).as_str() {
-        "prefregex" => spec.prefregex = Some(text(3)),
-        "addfailregex" => spec.failregex.extend(values()),
-        "addignoreregex" => spec.ignoreregex.extend(values()),
-        "maxlines" => spec.maxlines = text(3).parse().unwrap_or(1),
-        "datepattern" => spec.datepattern = Some(text(3)),
-        "usedns" => spec.usedns = UseDns::parse(&text(3)).unwrap_or_default(),
-        "logtimezone" => spec.logtimezone = Some(text(3)),
+        _ => {}
+    }
+}
+
+fn set(spec: &mut FilterSpec, change: Change) {
+    match change {
+        Change::PrefRegex(regex) => spec.prefregex = Some(regex),
+        Change::AddFailRegex(regexes) => spec.failregex.extend(regexes),
+        Change::AddIgnoreRegex(regexes) => spec.ignoreregex.extend(regexes),
+        Change::MaxLines(lines) => spec.maxlines = usize::try_from(lines).unwrap_or(1),
+        Change::DatePattern(pattern) => spec.datepattern = Some(pattern),
+        Change::UseDns(mode) => spec.usedns = UseDns::parse(&mode).unwrap_or_default(),
+        Change::LogTimezone(zone) => spec.logtimezone = Some(zone),
         _ => {}
     }
 }

@@ -10,7 +10,7 @@ use sekisho::embedded;
 use sekisho::files::Disk;
 use sekisho_config::files::{Files, MapFiles};
 use sekisho_config::load::{LoadOptions, load};
-use sekisho_core::command::{CommandError, ErrorClass};
+use sekisho_core::command::{Change, Command, CommandError, ErrorClass};
 use sekisho_core::date::table::{TEMPLATES, TOKENS};
 use sekisho_core::value::Value;
 use sekisho_oracle::Fail2ban;
@@ -309,14 +309,11 @@ fn patterns(files: &dyn Files, base: &str, lines: &[Vec<String>]) -> Vec<Vec<u8>
     let Ok(loaded) = load(files, base, &options) else { return Vec::new() };
     let mut seeds: Vec<Vec<u8>> = Vec::new();
     for command in &loaded.stream {
-        let is = |word: &str| command.words.iter().any(|w| w.as_str() == Some(word));
-        if !["prefregex", "addfailregex", "addignoreregex"].into_iter().any(is) {
-            continue;
-        }
-        let texts: Vec<String> = match command.words.last() {
-            Some(Value::List(items)) => items.iter().map(Value::to_text).collect(),
-            Some(one) => vec![one.to_text()],
-            None => continue,
+        let Ok(Command::Set { change, .. }) = Command::parse(command) else { continue };
+        let texts = match change {
+            Change::PrefRegex(regex) => vec![regex],
+            Change::AddFailRegex(regexes) | Change::AddIgnoreRegex(regexes) => regexes,
+            _ => continue,
         };
         let file = lines.get(seeds.len() % lines.len().max(1)).map_or(&[][..], Vec::as_slice);
         let cut = |line: &String| line.split_once(' ').map_or("", |(_, rest)| rest).to_owned();
