@@ -109,6 +109,19 @@ impl Zone {
         Some(at.display_with_offset(self.0.to_offset(at)).to_string())
     }
 
+    /// Local time as Python's `isoformat` writes it: `2026-11-23T02:17:00.000001+00:00`.
+    pub fn iso(&self, at: Timestamp) -> String {
+        let text = self.format(at).replacen(' ', "T", 1);
+        let fraction = match at.0.rem_euclid(1_000_000) {
+            0 => String::new(),
+            micros => format!(".{micros:06}"),
+        };
+        let offset =
+            jiff::Timestamp::from_microsecond(at.0).map_or(0, |at| self.0.to_offset(at).seconds());
+        let (sign, minutes) = (if offset < 0 { '-' } else { '+' }, offset.unsigned_abs() / 60);
+        format!("{text}{fraction}{sign}{:02}:{:02}", minutes / 60, minutes % 60)
+    }
+
     /// The local civil time as fail2ban prints it: `2026-11-23 02:17:00`.
     pub fn format(&self, at: Timestamp) -> String {
         // Python's dates end with the year 9999, and fail2ban shows anything later as their end.

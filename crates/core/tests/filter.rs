@@ -226,15 +226,23 @@ fn warnings_come_once_a_day() {
 
 #[test]
 fn journal_entries_bring_their_time() {
-    let mut filter =
-        Filter::compile(&spec(&["^h sshd\\[7\\]: x <HOST>$"]), &Zone::utc(), NOW).unwrap();
-    let time = Timestamp(NOW.0 - 1_500_000);
-    let entry_time = Some(time);
-    let mut out = Vec::new();
-    filter.line(&LineContext { entry_time, ..ctx() }, "h sshd[7]: x 1.2.3.4", &mut out);
-    let [FilterOutput::Finding(finding)] = out.as_slice() else { panic!("{out:?}") };
-    assert_eq!(finding.time, time);
-    assert_eq!(finding.matches[0].text(), "2026-11-23T09:59:58.500000 h sshd[7]: x 1.2.3.4");
+    let spec = spec(&["^h sshd\\[7\\]: x <HOST>$"]);
+    let zones = [
+        ("UTC0", 1_500_000, "2026-11-23T09:59:58.500000+00:00"),
+        ("IST-5:30", 1_000_000, "2026-11-23T15:29:59+05:30"),
+        ("NST3:30", 1_999_999, "2026-11-23T06:29:58.000001-03:30"),
+    ];
+    for (zone, before, shown) in zones {
+        let zone = Zone(jiff::tz::TimeZone::posix(zone).unwrap());
+        let mut filter = Filter::compile(&spec, &zone, NOW).unwrap();
+        let time = Timestamp(NOW.0 - before);
+        let entry_time = Some(time);
+        let mut out = Vec::new();
+        filter.line(&LineContext { entry_time, ..ctx() }, "h sshd[7]: x 1.2.3.4", &mut out);
+        let [FilterOutput::Finding(finding)] = out.as_slice() else { panic!("{out:?}") };
+        assert_eq!(finding.time, time);
+        assert_eq!(finding.matches[0].text(), format!("{shown} h sshd[7]: x 1.2.3.4"));
+    }
 }
 
 #[test]

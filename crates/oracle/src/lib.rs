@@ -8,10 +8,12 @@
 
 mod fed;
 mod folder;
+mod journal;
 mod offline;
 mod python;
 mod random;
 mod report;
+pub mod samples;
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -19,6 +21,7 @@ use std::process::Command;
 
 pub use fed::fed;
 pub use folder::copy_dir;
+pub use journal::{Entry, has_journal_remote, write_journal};
 pub use offline::offline;
 pub use python::Python;
 pub use random::Random;

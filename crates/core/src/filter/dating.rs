@@ -132,7 +132,7 @@ impl Dating {
     }
 
     fn journal_entry<'a>(&mut self, time: Timestamp, line: &'a str) -> Dated<'a> {
-        let text = iso(&self.zone, time);
+        let text = self.zone.iso(time);
         self.remember(time, &text, Stamp::Local);
         let cut = Cut { before: "", date: Cow::Owned(text + " "), after: line };
         Dated { cut, time: Some(time), stamp: Stamp::Local, assumed: false }
@@ -320,13 +320,4 @@ impl Dating {
 
 fn error(text: String) -> FilterOutput {
     FilterOutput::Log(Record { level: Level::Error, logger: "fail2ban.filter", text })
-}
-
-/// Local ISO time as Python's `isoformat` writes it.
-fn iso(zone: &Zone, time: Timestamp) -> String {
-    let text = zone.format(time).replacen(' ', "T", 1);
-    match time.0.rem_euclid(1_000_000) {
-        0 => text,
-        micros => format!("{text}.{micros:06}"),
-    }
 }

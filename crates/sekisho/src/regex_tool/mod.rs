@@ -10,6 +10,7 @@ mod options;
 mod progress;
 mod report;
 
+use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
 use std::net::{IpAddr, ToSocketAddrs};
 
@@ -100,7 +101,8 @@ fn run(options: &Options, out: &mut dyn Write) -> io::Result<u8> {
     }
 
     let started = clock::now().mono;
-    let dated = !matches!(input, input::Input::Journal(_));
+    // Entries of the journal bring their time; with a pattern of its own dates are counted all the same.
+    let dated = !matches!(input, input::Input::Journal(_)) || filter.spec().datepattern.is_some();
     let mut counts = Counts::new(options, &fail, &ignore);
     let mut test = Test {
         options,
@@ -201,6 +203,11 @@ impl Test<'_> {
                 FilterOutput::Log(record) => self.log(&record, out)?,
             }
         }
+        // An entry is shown with its time in front.
+        let line = match time {
+            Some(time) => Cow::Owned(format!("{} {line}", self.zone.iso(time))),
+            None => Cow::Borrowed(line),
+        };
         if let Some(form) = &self.options.out {
             return match (self.options.invert, found.is_empty()) {
                 (false, _) => findings::print(out, form, &found),
@@ -216,7 +223,7 @@ impl Test<'_> {
                 }
             }
         }
-        counts.line(line, ignored, !found.is_empty());
+        counts.line(&line, ignored, !found.is_empty());
         Ok(())
     }
 

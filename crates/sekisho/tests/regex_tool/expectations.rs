@@ -21,7 +21,7 @@ use sekisho_core::value::Value as Field;
 use sekisho_oracle::{Fail2ban, Python, report};
 use serde_json::{Map, Value, json};
 
-use crate::samples::{self, Line, Run, Sample, with_params};
+use sekisho_oracle::samples::{self, Line, Run, Sample, with_params};
 
 /// 2005-08-14 10:00:00 UTC, the present of those tests.
 const NOW: i64 = 1_124_013_600;

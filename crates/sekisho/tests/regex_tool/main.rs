@@ -5,8 +5,8 @@
 
 mod both;
 mod expectations;
+mod journal;
 mod literals;
 mod made;
 mod own;
-mod samples;
 mod stock;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use sekisho_oracle::{Fail2ban, report};
 
 use crate::both::Both;
-use crate::samples::{self, with_params};
+use sekisho_oracle::samples::{self, with_params};
 
 /// What is asked for each log and each set of options.
 const ROWS: &[&str] = &["-o", "row", "-r"];

@@ -406,6 +406,10 @@ mod tests {
                 ],
                 "a[1]: m",
             ),
+            (
+                &[("SYSLOG_IDENTIFIER", b"a"), ("SYSLOG_PID", b"x\xff"), ("MESSAGE", b"m")],
+                "a[x\u{fffd}]: m",
+            ),
             (&[("SYSLOG_IDENTIFIER", b"a\nh sshd"), ("MESSAGE", b"m")], "a\\nh sshd: m"),
         ];
         for (fields, expected) in cases {

@@ -484,7 +484,7 @@ impl Stream {
     fn position(&mut self) -> Position {
         if let (Some(at), From::Cursor(cursor)) = (self.read_to.take(), &self.from) {
             self.position = Position {
-                first_line: iso(at),
+                first_line: clock::zone().iso(at),
                 offset: at.as_secs_f64(),
                 cursor: Some(cursor.clone()),
             };
@@ -538,10 +538,4 @@ impl Fed {
             _ => *stderr = None,
         }
     }
-}
-
-/// Local time as ISO text, as fail2ban keeps it.
-fn iso(at: Timestamp) -> String {
-    let text = clock::zone().format(at).replace(' ', "T");
-    format!("{text}.{:06}", at.0.rem_euclid(1_000_000))
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use sekisho_oracle::Fail2ban;
+use crate::Fail2ban;
 use serde_json::{Map, Value};
 
 /// Parameters of a filter.
@@ -24,7 +24,9 @@ pub struct Sample {
 
 /// The lines that one set of options is to be run over.
 pub struct Run {
+    /// The options.
     pub params: Params,
+    /// The lines.
     pub lines: Vec<Line>,
 }
 
@@ -32,6 +34,7 @@ pub struct Run {
 pub struct Line {
     /// File and number.
     pub place: String,
+    /// The line.
     pub text: String,
     /// An entry of the journal: its time is known, none is looked for.
     pub journal: bool,
