@@ -397,8 +397,8 @@ fn journal_is_resumed_behind_its_cursor_when_journalctl_ends() {
     let dir = b.dir.path().to_path_buf();
     let future = 4_000_000_000;
     let script = format!(
-        "case \"$*\" in *after-cursor=c3*) {}exec sleep 1000;; *) {}exit 1;; esac",
-        entry(4, future + 1, "four"),
+        "case \"$*\" in *--cursor=c3*) {}exec sleep 1000;; *) {}exit 1;; esac",
+        entry(3, future, "three") + &entry(4, future + 1, "four"),
         entry(1, 50, "too old") + &entry(2, 100, "two") + &entry(3, future, "three"),
     );
     journalctl(&dir, &script);
@@ -417,7 +417,7 @@ fn journal_is_resumed_behind_its_cursor_when_journalctl_ends() {
     let calls = fs::read_to_string(dir.join("calls")).unwrap();
     let calls: Vec<&str> = calls.lines().collect();
     assert!(calls[0].ends_with("--since=@99 --no-tail -- _COMM=s + A=1"), "{}", calls[0]);
-    assert!(calls[1].ends_with("--after-cursor=c3 --no-tail -- _COMM=s + A=1"), "{}", calls[1]);
+    assert!(calls[1].ends_with("--cursor=c3 --no-tail -- _COMM=s + A=1"), "{}", calls[1]);
 }
 
 #[test]
@@ -433,7 +433,7 @@ fn journal_at_the_end_and_at_a_saved_place() {
                 }),
                 since: Timestamp::from_secs(100),
             },
-            "--after-cursor=c8 --no-tail --",
+            "--cursor=c8 --no-tail --",
         ),
         // fail2ban keeps no cursor.
         (

@@ -13,10 +13,8 @@ use sekisho_core::effect::{Event, Position, SourceId, SourceOp, SourceState, Sta
 use sekisho_core::time::Timestamp;
 use sekisho_oracle::cases;
 
+use crate::PATIENCE;
 use crate::journald::Journald;
-
-/// A test that passes never waits so long.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Reader {
     sources: Sources,
@@ -148,6 +146,42 @@ fn rotation_vacuum_and_a_restart_lose_nothing() {
     reader.until("b: end");
     assert!(reader.troubles.is_empty(), "{:?}", reader.troubles);
     reader.check(lines("a", 0..next).chain(["b: end".to_owned()]));
+}
+
+/// The entry that was read last may be gone when reading goes on: removed with its file, or not
+/// selected any more.
+#[test]
+fn nothing_is_lost_behind_a_place_that_is_gone() {
+    let Some(journald) = Journald::start("") else { return };
+    for i in 0..5 {
+        journald.write("a", &format!("m{i}"));
+    }
+    journald.write("b", "last");
+    let mut reader = Reader::at(&journald, None);
+    reader.until("b: last");
+    reader.sources.stop();
+    let place = reader.position.take();
+    journald.rotate();
+    for i in 5..10 {
+        journald.write("a", &format!("m{i}"));
+    }
+    journald.settle();
+    let params = [("journalpath", journald.root().display().to_string())];
+    let open = || Reader::open(&params, &["SYSLOG_IDENTIFIER=a"], place.clone());
+    let finish = |mut reader: Reader, range: std::ops::Range<usize>| {
+        reader.until(&format!("a: m{}", range.end - 1));
+        reader.check(lines("a", range));
+        assert!(reader.troubles.is_empty(), "{:?}", reader.troubles);
+    };
+    finish(open(), 5..10);
+    journald.vacuum();
+    finish(open(), 5..10);
+    journald.rotate();
+    journald.vacuum();
+    let mut reader = open();
+    reader.catch_up();
+    journald.write("a", "m10");
+    finish(reader, 10..11);
 }
 
 #[test]

@@ -91,7 +91,7 @@ impl Journald {
     }
 
     /// Waits until all that was written is in the files.
-    fn settle(&self) {
+    pub fn settle(&self) {
         std::thread::sleep(Duration::from_millis(300));
     }
 

@@ -6,3 +6,8 @@
 
 mod follow;
 mod journald;
+
+use std::time::Duration;
+
+/// A test that passes never waits so long.
+const PATIENCE: Duration = Duration::from_secs(60);

@@ -24,7 +24,7 @@ const CURRENT_USER: u32 = 8;
 pub enum From {
     /// Only what comes.
     Now,
-    /// Behind an entry.
+    /// At an entry, or where it was.
     Cursor(String),
     /// At a time.
     Time(Timestamp),
@@ -202,7 +202,8 @@ impl Journal {
         match from {
             From::Now => args.push("--lines=0".to_owned()),
             From::Cursor(cursor) => {
-                args.extend([format!("--after-cursor={cursor}"), "--no-tail".to_owned()]);
+                // With `--after-cursor` it leaves out one entry also where the cursor's own is gone.
+                args.extend([format!("--cursor={cursor}"), "--no-tail".to_owned()]);
             }
             From::Time(at) => {
                 // Whole seconds, rounded down; the rest is left out by the reader.
@@ -246,7 +247,7 @@ mod tests {
         check(&[], &[], From::Now, "--merge --lines=0 --");
         check(&[("rotated", "on")], &[], From::Now, "--merge --system --lines=0 --");
         let cursor = From::Cursor("s=1;i=2".to_owned());
-        check(&[], &[], cursor, "--merge --after-cursor=s=1;i=2 --no-tail --");
+        check(&[], &[], cursor, "--merge --cursor=s=1;i=2 --no-tail --");
         check(
             &[("journalflags", "1")],
             &[&["_COMM=sshd", "_UID=0"], &[], &["_SYSTEMD_UNIT=ssh.service", "+", "PRIORITY=3"]],

@@ -436,6 +436,11 @@ impl Stream {
     fn hand_on(&mut self, entries: impl Iterator<Item = Entry>) -> bool {
         let mut batch: Option<Batch> = None;
         for entry in entries {
+            // Reading begins at the entry that was handed on last.
+            if matches!((&self.from, &entry.cursor), (From::Cursor(last), Some(this)) if last == this)
+            {
+                continue;
+            }
             if entry.time < self.skip_before && !self.settled() {
                 continue;
             }
