@@ -61,7 +61,7 @@ impl Entry {
         let (at, boot) = (self.at, "a".repeat(32));
         let head = format!(
             "__CURSOR=s=c;i={number:x}\n__REALTIME_TIMESTAMP={at}\n\
-             __MONOTONIC_TIMESTAMP={number}\n_BOOT_ID={boot}\n"
+             __MONOTONIC_TIMESTAMP={at}\n_BOOT_ID={boot}\n"
         );
         out.extend(head.as_bytes());
         for (name, value) in &self.fields {

@@ -178,7 +178,7 @@ fn journalctl_args(log: &str, matches: &[Vec<String>]) -> io::Result<Vec<String>
         .map_err(|e| io::Error::other(format!("{e}; write systemd-journal[name=value]")))?;
     let flags = std::env::var("F2B_SYSTEMD_DEFAULT_FLAGS").ok();
     let (journal, bad) = Journal::from_params(&definition.params, flags.as_deref());
-    if let Some(bad) = bad {
+    if let Some(bad) = bad.into_iter().next() {
         return Err(io::Error::other(bad));
     }
     Ok(journal.arguments(matches, &From::Time(Timestamp(0)), None))

@@ -6,6 +6,8 @@
 
 mod follow;
 mod journald;
+mod places;
+mod server;
 
 use std::time::Duration;
 

@@ -10,6 +10,13 @@ use sekisho_core::time::Timestamp;
 
 use super::entry::FIELDS;
 
+/// Where a machine has its journal until it is rebooted, …
+const RUNTIME: &str = "/run/log/journal";
+/// … for longer, …
+const PERSISTENT: &str = "/var/log/journal";
+/// … and those that it received from others.
+const REMOTE: &str = "/var/log/journal/remote";
+
 /// Open only local journals, not those received from other machines.
 const LOCAL_ONLY: u32 = 1;
 /// Open only journals that do not survive a reboot.
@@ -31,25 +38,23 @@ pub enum From {
 }
 
 /// Where the journal is and how it is opened: the backend's parameters.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Journal {
-    path: Option<String>,
-    files: Vec<String>,
-    flags: Option<u32>,
-    namespace: Option<String>,
+    place: Place,
+    flags: u32,
 }
 
 /// What is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// These files, or patterns of them.
+    /// `journalfiles`: these files, or patterns of them.
     Files(Vec<String>),
-    /// Folders with folders of machines in them.
-    Roots {
-        /// The folders.
-        roots: Vec<PathBuf>,
-        /// Whether files may be in them, too.
-        flat: bool,
+    /// `journalpath`: a folder of files, and of folders of machines.
+    Folder(PathBuf),
+    /// Where the machine has its journals.
+    Machine {
+        /// Only what does not survive a reboot.
+        runtime: bool,
         /// Of this machine only.
         local: bool,
         /// As `journalctl --namespace`.
@@ -60,31 +65,53 @@ pub enum Place {
 impl Place {
     /// The folders with journal files in them, sorted.
     pub fn dirs(&self) -> Vec<PathBuf> {
-        let Place::Roots { roots, flat, local, namespace } = self else { return Vec::new() };
-        let machine = local.then(|| std::fs::read_to_string("/etc/machine-id").unwrap_or_default());
-        let mut dirs = Vec::new();
-        for root in roots {
-            let Ok(entries) = std::fs::read_dir(root) else { continue };
-            let wanted = |name: &str| {
-                let (id, space) = match name.split_once('.') {
-                    Some((id, space)) => (id, Some(space)),
-                    None => (name, None),
-                };
-                id.len() == 32
-                    && id.bytes().all(|b| b.is_ascii_hexdigit())
-                    && machine.as_ref().is_none_or(|machine| machine.trim() == id)
-                    && in_namespace(namespace.as_deref(), space)
-            };
-            let found = entries.flatten().filter(|e| e.file_name().to_str().is_some_and(wanted));
-            dirs.extend(found.map(|e| e.path()).filter(|path| path.is_dir()));
-            if *flat {
-                dirs.push(root.clone());
+        match self {
+            Place::Files(_) => Vec::new(),
+            Place::Folder(path) => dirs_in(&[path], None, None),
+            Place::Machine { runtime, local, namespace } => {
+                let machine =
+                    local.then(|| std::fs::read_to_string("/etc/machine-id").unwrap_or_default());
+                let mut roots = vec![Path::new(RUNTIME)];
+                if !runtime {
+                    roots.push(Path::new(PERSISTENT));
+                }
+                if !runtime && !local {
+                    roots.push(Path::new(REMOTE));
+                }
+                dirs_in(&roots, machine.as_deref().map(str::trim), namespace.as_deref())
             }
         }
-        dirs.sort();
-        dirs.dedup();
-        dirs
     }
+}
+
+/// Those of the folders that exist, and the folders of machines in them, as journalctl finds them.
+fn dirs_in(
+    roots: &[impl AsRef<Path>],
+    machine: Option<&str>,
+    namespace: Option<&str>,
+) -> Vec<PathBuf> {
+    let mut dirs = Vec::new();
+    for root in roots.iter().map(AsRef::as_ref) {
+        let Ok(entries) = std::fs::read_dir(root) else { continue };
+        // What is in memory is of this machine, also under an id that it had when it booted.
+        let machine = machine.filter(|_| root != Path::new(RUNTIME));
+        let wanted = |name: &str| {
+            let (id, space) = match name.split_once('.') {
+                Some((id, space)) => (id, Some(space)),
+                None => (name, None),
+            };
+            id.len() == 32
+                && id.bytes().all(|b| b.is_ascii_hexdigit())
+                && machine.is_none_or(|machine| machine == id)
+                && in_namespace(namespace, space)
+        };
+        let found = entries.flatten().filter(|e| e.file_name().to_str().is_some_and(wanted));
+        dirs.extend(found.map(|e| e.path()).filter(|path| path.is_dir()));
+        dirs.push(root.to_owned());
+    }
+    dirs.sort();
+    dirs.dedup();
+    dirs
 }
 
 /// Whether a folder's namespace is wanted: `*` is all, `+x` is x and what has none.
@@ -99,69 +126,72 @@ fn in_namespace(wanted: Option<&str>, found: Option<&str>) -> bool {
 
 impl Journal {
     /// Reads the backend's parameters; `default_flags` is `F2B_SYSTEMD_DEFAULT_FLAGS`. The second
-    /// value names a parameter that could not be used.
+    /// value names parameters that could not be used.
     pub fn from_params(
         params: &[(String, String)],
         default_flags: Option<&str>,
-    ) -> (Self, Option<String>) {
-        let mut journal = Self::default();
-        let mut bad = None;
-        let mut rotated = false;
+    ) -> (Self, Vec<String>) {
+        let (mut path, mut files, mut namespace) = (None, Vec::new(), None);
+        let (mut flags, mut rotated, mut bad) = (None, false, Vec::new());
         for (key, value) in params {
             let value = value.trim();
             match key.as_str() {
                 _ if value.is_empty() => {}
-                "journalpath" => journal.path = Some(value.to_owned()),
+                "journalpath" => path = Some(value),
                 "journalfiles" => {
-                    let files = value.split([' ', ',', '\n', '\t']).filter(|f| !f.is_empty());
-                    journal.files.extend(files.map(str::to_owned));
+                    let words = value.split([' ', ',', '\n', '\t']).filter(|f| !f.is_empty());
+                    files.extend(words.map(str::to_owned));
                 }
-                "namespace" => journal.namespace = Some(value.to_owned()),
-                "journalflags" => match value.parse() {
-                    Ok(flags) => journal.flags = Some(flags),
-                    Err(_) => {
-                        bad = Some(format!(
-                            "journalflags={value} is not a number; write the sum of 1 (local), 2 \
-                             (runtime), 4 (system), 8 (user)"
-                        ));
-                    }
+                "namespace" => namespace = Some(value.to_owned()),
+                "journalflags" => match value.parse::<u32>() {
+                    Ok(number) => flags = Some(number),
+                    Err(_) => bad.push(format!(
+                        "journalflags={value} is not a number; write the sum of 1 (local), 2 \
+                         (runtime), 4 (system), 8 (user)"
+                    )),
                 },
                 // Rotated files are read in any case, as far back as reading begins: what was
-                // rotated while nobody looked is not lost. But with it goes another default.
-                "rotated" => rotated = matches!(value, "1" | "on" | "true" | "yes"),
+                // rotated while nobody looked is not lost. But with it go other defaults.
+                "rotated" => {
+                    rotated = matches!(&*value.to_ascii_lowercase(), "1" | "on" | "true" | "yes");
+                }
                 // Parameters of other backends.
                 _ => {}
             }
         }
-        if journal.flags.is_none() && journal.path.is_none() && journal.files.is_empty() {
-            let flags = default_flags.and_then(|f| f.trim().parse().ok());
-            journal.flags = flags.or(rotated.then_some(SYSTEM));
+        let named = path.is_some() || !files.is_empty();
+        if let Some(path) = path.filter(|_| !files.is_empty()) {
+            bad.push(format!(
+                "journalpath={path} is not used, as journalfiles are given; remove one of them"
+            ));
         }
-        (journal, bad)
-    }
-
-    fn has(&self, flag: u32) -> bool {
-        self.flags.is_some_and(|flags| flags & flag != 0)
+        if let Some(namespace) = namespace.as_ref().filter(|_| named) {
+            bad.push(format!(
+                "namespace={namespace} is not used, as journalpath or journalfiles say where the \
+                 journal is; remove it, or them"
+            ));
+        }
+        let default = || default_flags.and_then(|f| f.trim().parse().ok());
+        let flags = match flags {
+            Some(flags) => flags,
+            None if named => 0,
+            None => default().unwrap_or(if rotated { SYSTEM } else { 0 }),
+        };
+        let place = match path {
+            _ if !files.is_empty() => Place::Files(files),
+            Some(path) => Place::Folder(path.into()),
+            None => Place::Machine {
+                runtime: flags & RUNTIME_ONLY != 0,
+                local: flags & LOCAL_ONLY != 0,
+                namespace: namespace.or_else(|| (!rotated).then(|| "*".to_owned())),
+            },
+        };
+        (Self { place, flags }, bad)
     }
 
     /// What is opened.
-    pub fn place(&self) -> Place {
-        if !self.files.is_empty() {
-            return Place::Files(self.files.clone());
-        }
-        let (mut roots, flat) = match &self.path {
-            Some(path) => (vec![PathBuf::from(path)], true),
-            None => (vec![PathBuf::from("/run/log/journal")], false),
-        };
-        if self.path.is_none() && !self.has(RUNTIME_ONLY) {
-            roots.push(PathBuf::from("/var/log/journal"));
-        }
-        Place::Roots {
-            roots,
-            flat,
-            local: self.path.is_none() && self.has(LOCAL_ONLY),
-            namespace: self.namespace.clone(),
-        }
+    pub fn place(&self) -> &Place {
+        &self.place
     }
 
     /// All arguments; with a folder of links to the [`Journal::place`] they go through it.
@@ -175,29 +205,25 @@ impl Journal {
             ["--output=export", "--quiet", "--no-pager"].map(str::to_owned).into();
         args.push(format!("--output-fields={FIELDS}"));
         // Without it, `--follow` means this boot only.
-        let local = folder.is_none() && self.path.is_none() && self.has(LOCAL_ONLY);
-        if !local {
+        if folder.is_some() || !matches!(self.place, Place::Machine { local: true, .. }) {
             args.push("--merge".to_owned());
         }
-        if let Some(folder) = folder {
-            args.push(format!("--directory={}", folder.display()));
-        } else {
-            match &self.path {
-                Some(path) => args.push(format!("--directory={path}")),
-                None if self.files.is_empty() && self.has(RUNTIME_ONLY) => {
-                    args.push("--directory=/run/log/journal".to_owned());
+        let directory = |path: &Path| format!("--directory={}", path.display());
+        match (folder, &self.place) {
+            (Some(folder), _) => args.push(directory(folder)),
+            (None, Place::Files(files)) => args.extend(files.iter().map(|f| format!("--file={f}"))),
+            (None, Place::Folder(path)) => args.push(directory(path)),
+            (None, Place::Machine { runtime, namespace, .. }) => {
+                if *runtime {
+                    args.push(directory(Path::new(RUNTIME)));
                 }
-                None => args.extend(self.files.iter().map(|f| format!("--file={f}"))),
+                args.extend(namespace.iter().map(|name| format!("--namespace={name}")));
             }
-            args.extend(self.namespace.iter().map(|name| format!("--namespace={name}")));
         }
-        if self.files.is_empty() {
-            if self.has(SYSTEM) {
-                args.push("--system".to_owned());
-            }
-            if self.has(CURRENT_USER) {
-                args.push("--user".to_owned());
-            }
+        if !matches!(self.place, Place::Files(_)) {
+            let choices = [(SYSTEM, "--system"), (CURRENT_USER, "--user")];
+            let chosen = choices.iter().filter(|(flag, _)| self.flags & flag != 0);
+            args.extend(chosen.map(|(_, option)| (*option).to_owned()));
         }
         match from {
             From::Now => args.push("--lines=0".to_owned()),
@@ -243,20 +269,21 @@ mod tests {
     #[test]
     fn arguments() {
         let at = || From::Time(Timestamp(12_900_000));
-        check(&[], &[], at(), "--merge --since=@12 --no-tail --");
-        check(&[], &[], From::Now, "--merge --lines=0 --");
-        check(&[("rotated", "on")], &[], From::Now, "--merge --system --lines=0 --");
+        check(&[], &[], at(), "--merge --namespace=* --since=@12 --no-tail --");
+        check(&[], &[], From::Now, "--merge --namespace=* --lines=0 --");
+        check(&[("rotated", "On")], &[], From::Now, "--merge --system --lines=0 --");
         let cursor = From::Cursor("s=1;i=2".to_owned());
-        check(&[], &[], cursor, "--merge --cursor=s=1;i=2 --no-tail --");
+        check(&[], &[], cursor, "--merge --namespace=* --cursor=s=1;i=2 --no-tail --");
         check(
             &[("journalflags", "1")],
             &[&["_COMM=sshd", "_UID=0"], &[], &["_SYSTEMD_UNIT=ssh.service", "+", "PRIORITY=3"]],
             From::Now,
-            "--lines=0 -- _COMM=sshd _UID=0 + _SYSTEMD_UNIT=ssh.service + PRIORITY=3",
+            "--namespace=* --lines=0 -- _COMM=sshd _UID=0 + _SYSTEMD_UNIT=ssh.service + PRIORITY=3",
         );
-        check(&[], &[&["+", "A=1", "+", "+"], &["+"]], From::Now, "--merge --lines=0 -- A=1");
+        let groups: &[&[&str]] = &[&["+", "A=1", "+", "+"], &["+"]];
+        check(&[], groups, From::Now, "--merge --namespace=* --lines=0 -- A=1");
         check(
-            &[("journalflags", "10")],
+            &[("journalflags", "10"), ("rotated", "true")],
             &[],
             From::Now,
             "--merge --directory=/run/log/journal --user --lines=0 --",
@@ -274,41 +301,50 @@ mod tests {
     #[test]
     fn folders() {
         let root = tempfile::tempdir().unwrap();
-        let own = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
-        let own = if own.trim().len() == 32 { own.trim().to_owned() } else { "0".repeat(32) };
-        let other = "f".repeat(32);
+        let (own, other) = ("0".repeat(32), "f".repeat(32));
         let (spaced, bad) = (format!("{own}.n"), "f".repeat(31));
         for name in [&own, &other, &spaced, &bad, "remote"] {
             std::fs::create_dir(root.path().join(name)).unwrap();
         }
         std::fs::write(root.path().join("e".repeat(32)), "").unwrap();
-        let check = |flat, local, namespace: Option<&str>, expected: &[&String]| {
-            let place = Place::Roots {
-                roots: vec![root.path().into(), "/nonexistent".into()],
-                flat,
-                local,
-                namespace: namespace.map(str::to_owned),
-            };
+        let check = |machine: Option<&str>, namespace: Option<&str>, expected: &[&String]| {
+            let roots = [root.path(), Path::new("/nonexistent")];
             let mut expected: Vec<PathBuf> =
                 expected.iter().map(|name| root.path().join(name)).collect();
-            expected.extend(flat.then(|| root.path().to_path_buf()));
+            expected.push(root.path().to_path_buf());
             expected.sort();
-            assert_eq!(place.dirs(), expected, "{place:?}");
+            let found = dirs_in(&roots, machine, namespace);
+            assert_eq!(found, expected, "{machine:?} {namespace:?}");
         };
-        check(false, false, None, &[&own, &other]);
-        check(true, false, Some("n"), &[&spaced]);
-        check(false, false, Some("+n"), &[&own, &other, &spaced]);
-        check(false, false, Some("*"), &[&own, &other, &spaced]);
-        if std::path::Path::new("/etc/machine-id").exists() {
-            check(false, true, None, &[&own]);
-        }
+        check(None, None, &[&own, &other]);
+        check(None, Some("n"), &[&spaced]);
+        check(None, Some("+n"), &[&own, &other, &spaced]);
+        check(None, Some("*"), &[&own, &other, &spaced]);
+        check(Some(&own), None, &[&own]);
+        check(Some(&own), Some("*"), &[&own, &spaced]);
     }
 
     #[test]
-    fn bad_flags_are_named() {
-        let params = [("journalflags".to_owned(), "all".to_owned())];
-        let (journal, bad) = Journal::from_params(&params, Some("9"));
-        assert!(bad.unwrap().contains("journalflags=all"));
-        assert_eq!(journal.flags, Some(9));
+    fn what_is_not_used_is_named() {
+        let check = |params: &[(&str, &str)], named: &[&str]| {
+            let params: Vec<_> =
+                params.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            let (journal, bad) = Journal::from_params(&params, Some("9"));
+            assert_eq!(bad.len(), named.len(), "{bad:?}");
+            for (text, part) in bad.iter().zip(named) {
+                assert!(text.starts_with(part), "{text}");
+            }
+            journal
+        };
+        let journal = check(&[("journalflags", "all")], &["journalflags=all is"]);
+        assert_eq!(journal.flags, 9);
+        let both = [("journalpath", "/p"), ("journalfiles", "/f"), ("namespace", "n")];
+        let journal = check(&both, &["journalpath=/p is", "namespace=n is"]);
+        assert_eq!(*journal.place(), Place::Files(vec!["/f".to_owned()]));
+        let args = journal.arguments(&[], &From::Now, None).join(" ");
+        assert!(args.contains(" --file=/f "), "{args}");
+        assert!(!args.contains("/p") && !args.contains("--namespace"), "{args}");
+        let journal = check(&[("journalpath", "/p"), ("namespace", "n")], &["namespace=n is"]);
+        assert_eq!(*journal.place(), Place::Folder("/p".into()));
     }
 }

@@ -146,8 +146,8 @@ impl Journals {
         };
         stream.begin_at(start);
         let thread = std::thread::Builder::new().name("journal".into()).spawn(move || {
-            if let Some(bad) = bad {
-                stream.trouble(bad);
+            for text in bad {
+                stream.trouble(text);
             }
             stream.run();
         })?;

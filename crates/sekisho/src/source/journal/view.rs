@@ -54,18 +54,16 @@ impl View {
         DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
         let mut view = View {
             folder,
-            place: journal.place(),
+            place: journal.place().clone(),
             dirs: BTreeMap::new(),
             linked: BTreeSet::new(),
             files: BTreeMap::new(),
             search_at: now,
         };
-        if let Place::Roots { .. } = view.place {
-            for (number, dir) in view.place.dirs().into_iter().enumerate() {
-                // journalctl enters folders with names like that of a machine only.
-                symlink(std::path::absolute(&dir)?, view.folder.join(format!("{number:032x}")))?;
-                view.dirs.insert(dir, None);
-            }
+        for (number, dir) in view.place.dirs().into_iter().enumerate() {
+            // journalctl enters folders with names like that of a machine only.
+            symlink(std::path::absolute(&dir)?, view.folder.join(format!("{number:032x}")))?;
+            view.dirs.insert(dir, None);
         }
         view.search(now)?;
         Ok(view)
@@ -80,7 +78,9 @@ impl View {
     pub fn is_empty(&self) -> bool {
         match self.place {
             Place::Files(_) => self.linked.is_empty(),
-            Place::Roots { .. } => self.dirs.is_empty(),
+            Place::Folder(_) | Place::Machine { .. } => {
+                self.dirs.keys().all(|dir| journal_files(dir).next().is_none())
+            }
         }
     }
 
@@ -89,7 +89,7 @@ impl View {
     pub fn look(&mut self, now: Monotonic) -> io::Result<bool> {
         let changed = |(dir, at): (&PathBuf, &Option<_>)| modified(dir) != *at;
         if now >= self.search_at || self.dirs.iter().any(changed) {
-            if let Place::Roots { .. } = self.place
+            if !matches!(self.place, Place::Files(_))
                 && !self.place.dirs().iter().eq(self.dirs.keys())
             {
                 return Ok(false);
@@ -134,7 +134,7 @@ impl View {
                     paths.push(path);
                 }
             }
-            Place::Roots { .. } => {
+            Place::Folder(_) | Place::Machine { .. } => {
                 for (dir, at) in &mut self.dirs {
                     *at = modified(dir);
                     paths.extend(journal_files(dir).filter(|path| !is_rotated(path)));
