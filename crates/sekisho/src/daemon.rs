@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
+use crossbeam_channel::{Receiver, Sender, select, unbounded};
 use sekisho_core::command::{CommandError, ErrorClass, Words, int};
 use sekisho_core::effect::{
     Answer, Ask, AskId, Effect, Event, Kept, Level, Record, RequestId, SourceOp,
@@ -28,7 +28,7 @@ use crate::control::socket::{ControlServer, Listen, SocketError};
 use crate::log::{FAIL2BAN_VERSION, Logger};
 use crate::process::{self, PidFile, Ready};
 use crate::resolve::Resolver;
-use crate::source::Sources;
+use crate::source::{Events, Inbox, Sources};
 use crate::store::{Store, StoreError};
 use crate::{clock, handover, source};
 
@@ -96,8 +96,8 @@ struct Server {
     answers: Receiver<Event>,
     answer: Sender<Event>,
     /// Batches of lines, bounded: a source that is read faster than we match waits.
-    lines: Receiver<Event>,
-    line: Sender<Event>,
+    lines: Inbox,
+    line: Sender<Events>,
     out: Vec<Effect>,
     /// `stacksize` of `set thread`, which has no effect.
     stack_size: i64,
@@ -127,7 +127,7 @@ impl Server {
         report(&logger, Level::Info, format!("This is sekisho {}", env!("CARGO_PKG_VERSION")));
         let (request, requests) = unbounded();
         let (answer, answers) = unbounded();
-        let (line, lines) = bounded(LINE_QUEUE);
+        let (line, lines) = source::inbox(LINE_QUEUE);
         // The socket first: it tells whether another server runs, before anything is touched.
         let listen = match launch.inherited.take() {
             Some(listener) => {
@@ -248,10 +248,15 @@ impl Server {
         if let Ok(event) = self.answers.try_recv() {
             return event;
         }
+        if let Some(event) = self.lines.take() {
+            return event;
+        }
         select! {
             recv(self.requests) -> event => event.unwrap_or(Event::Tick),
             recv(self.answers) -> event => event.unwrap_or(Event::Tick),
-            recv(self.lines) -> event => event.unwrap_or(Event::Tick),
+            recv(self.lines.receiver()) -> events => {
+                self.lines.begin(events.unwrap_or_default()).unwrap_or(Event::Tick)
+            }
             default(rest) => {
                 self.ticked = true;
                 Event::Tick

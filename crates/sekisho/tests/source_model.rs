@@ -24,7 +24,7 @@ use sekisho::source::follower::{Follower, Wanted};
 use sekisho::source::reader::Inode;
 use sekisho::source::tail::{Out, Tail};
 use sekisho::source::watch::Waker;
-use sekisho::source::{Context, Options};
+use sekisho::source::{Context, Events, Options};
 use sekisho_core::effect::{Event, Position, SourceId, StartAt};
 use sekisho_core::time::{Monotonic, Span, Timestamp};
 use sekisho_oracle::Random;
@@ -36,7 +36,7 @@ const KEEP: usize = 5;
 /// What is tested.
 enum Reader {
     Alone(Box<Tail>),
-    Followed { follower: Box<Follower>, waker: Waker, events: Receiver<Event>, polls: bool },
+    Followed { follower: Box<Follower>, waker: Waker, events: Receiver<Events>, polls: bool },
 }
 
 /// How a run reads.
@@ -83,13 +83,16 @@ impl Reader {
         let mut got = Vec::new();
         match self {
             Reader::Alone(tail) => loop {
-                let step = tail.step(*now);
+                // As after the report of a write; what that leaves is found by the whole look.
+                let grown = got.is_empty().then(|| tail.step_grown(*now)).flatten();
+                let whole = grown.is_none();
+                let step = grown.unwrap_or_else(|| tail.step(*now));
                 let lines = step.out.into_iter().filter_map(|out| match out {
                     Out::Lines { data, position, .. } => Some((data, position)),
                     Out::State(_) => None,
                 });
                 got.extend(lines);
-                if !step.more {
+                if whole && !step.more {
                     return got;
                 }
                 assert!(got.len() < 100_000);
@@ -103,7 +106,7 @@ impl Reader {
                     for turns in 0.. {
                         follower.wait(waker, Span(0));
                         assert!(follower.turn(*now));
-                        let lines = events.try_iter().filter_map(|event| match event {
+                        let lines = events.try_iter().flatten().filter_map(|event| match event {
                             Event::Lines(batch) => Some((batch.data, batch.position)),
                             _ => None,
                         });

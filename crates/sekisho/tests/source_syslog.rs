@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+use std::cell::RefCell;
 use std::net::UdpSocket;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -9,8 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::Receiver;
-use sekisho::source::Sources;
+use sekisho::source::{Inbox, Sources};
 use sekisho_core::effect::{Event, SourceId, SourceOp, SourceState, StartAt};
 use sekisho_oracle::{Random, cases, report};
 
@@ -19,14 +19,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Bench {
     sources: Sources,
-    events: Receiver<Event>,
+    events: RefCell<Inbox>,
 }
 
 impl Bench {
     fn new() -> Bench {
-        let (sender, events) = crossbeam_channel::bounded(100);
+        let (sender, events) = sekisho::source::inbox(100);
         let sources = Sources::start(sender, Arc::new(|_| {})).unwrap();
-        Bench { sources, events }
+        Bench { sources, events: RefCell::new(events) }
     }
 
     fn listen(&mut self, path: &str) -> SourceState {
@@ -39,7 +39,7 @@ impl Bench {
             start: StartAt::Tail,
         });
         loop {
-            match self.events.recv_timeout(PATIENCE).unwrap() {
+            match self.events.borrow_mut().wait(PATIENCE).unwrap() {
                 // Of the one listened on before.
                 Event::Source(_, SourceState::CaughtUp) => {}
                 Event::Source(_, state) => return state,
@@ -51,7 +51,7 @@ impl Bench {
     fn lines(&self, count: usize) -> Vec<String> {
         let mut lines = Vec::new();
         while lines.len() < count {
-            if let Event::Lines(batch) = self.events.recv_timeout(PATIENCE).unwrap() {
+            if let Event::Lines(batch) = self.events.borrow_mut().wait(PATIENCE).unwrap() {
                 assert!(batch.live);
                 let text = String::from_utf8_lossy(&batch.data).into_owned();
                 lines.extend(text.lines().map(str::to_owned));
@@ -106,7 +106,9 @@ fn an_address_in_use_is_waited_for() {
     assert!(text.contains("cannot listen on UDP") && text.contains("another program"), "{text}");
     drop(other);
     loop {
-        if let Event::Source(_, SourceState::Open(_)) = b.events.recv_timeout(PATIENCE).unwrap() {
+        if let Event::Source(_, SourceState::Open(_)) =
+            b.events.borrow_mut().wait(PATIENCE).unwrap()
+        {
             break;
         }
     }

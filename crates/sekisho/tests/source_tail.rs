@@ -116,6 +116,48 @@ impl Bench {
     }
 }
 
+/// After a write was reported, `happens` with a file whose end had been reached: what is read of it
+/// without a look at anything else, if it can be, and what a whole look then brings.
+#[track_caller]
+fn grown(happens: impl FnOnce(&Bench), first: Option<&str>, then: &str) {
+    let mut b = Bench::new("utf-8", head(None), |dir| append(&dir.join("log"), "one\ntwo\n"));
+    b.read();
+    happens(&b);
+    let step = b.tail.step_grown(b.now);
+    let text = step.map(|step| match step.out.as_slice() {
+        [Out::Lines { data, live: true, .. }] => String::from_utf8_lossy(data).replace('\n', " "),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(text.as_deref().map(str::trim_end), first);
+    b.check(then);
+}
+
+#[test]
+fn what_a_file_grew_by_is_read_at_once() {
+    grown(|b| b.append("three\nfour\n"), Some("three four"), "");
+    grown(|b| b.append("three\nfo"), Some("three"), "");
+    grown(|b| b.append("thr"), None, "");
+    grown(|_| (), None, "");
+    // The rest of the old file comes first, and is all that is read without a look at the path.
+    let rotate = |b: &Bench| {
+        b.append("three\n");
+        b.rename("log", "log.1");
+        b.append("new\n");
+    };
+    grown(rotate, Some("three"), "[rotated] >new");
+    // Cut, and grown again to the same or another length.
+    for (text, lines) in [("six\nten\n", " >six >ten"), ("a longer line\n", " >a longer line")] {
+        grown(|b| fs::write(b.at("log"), text).unwrap(), None, &format!("[rotated]{lines}"));
+    }
+    grown(|b| fs::write(b.at("log"), "").unwrap(), None, "[rotated]");
+    let long = "x".repeat(5000);
+    let expected = format!(">{long}");
+    grown(|b| b.append(format!("{long}\n")), None, &expected);
+    let many = "line\n".repeat(2000);
+    let (first, then) = (vec!["line"; 817].join(" "), vec![">line"; 1183].join(" "));
+    grown(|b| b.append(&many), Some(&first), &then);
+}
+
 #[test]
 fn head_is_not_live_until_the_end_was_reached() {
     let mut b = Bench::new("auto", head(None), |d| append(&d.join("log"), "a\nb\npart"));

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+use std::cell::RefCell;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -9,8 +10,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crossbeam_channel::Receiver;
-use sekisho::source::{Options, Sources};
+use sekisho::source::{Inbox, Options, Sources};
 use sekisho_core::effect::{Batch, Event, Position, SourceId, SourceOp, SourceState, StartAt};
 use sekisho_core::time::Timestamp;
 
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 struct Bench {
     dir: tempfile::TempDir,
     sources: Sources,
-    events: Receiver<Event>,
+    events: RefCell<Inbox>,
     log: Arc<Mutex<Vec<String>>>,
 }
 
@@ -30,14 +30,14 @@ fn bench(capacity: usize) -> Bench {
 
 fn bench_with(capacity: usize, inotify: bool) -> Bench {
     let dir = tempfile::tempdir().unwrap();
-    let (sender, events) = crossbeam_channel::bounded(capacity);
+    let (sender, events) = sekisho::source::inbox(capacity);
     let log = Arc::new(Mutex::new(Vec::new()));
     let lines = Arc::clone(&log);
     let options = Options { journalctl: dir.path().join("journalctl"), folder: None, inotify };
     let log_fn =
         Arc::new(move |r: sekisho_core::effect::Record| lines.lock().unwrap().push(r.text));
     let sources = Sources::start_with(sender, log_fn, options).unwrap();
-    Bench { dir, sources, events, log }
+    Bench { dir, sources, events: RefCell::new(events), log }
 }
 
 fn append(path: &Path, text: &str) {
@@ -60,7 +60,7 @@ impl Bench {
     }
 
     fn next(&self) -> Event {
-        self.events.recv_timeout(PATIENCE).unwrap()
+        self.events.borrow_mut().wait(PATIENCE).unwrap()
     }
 
     fn state(&self) -> SourceState {
@@ -571,7 +571,7 @@ fn measure_latency_and_idle_cost() {
 #[test]
 #[ignore = "needs a running journal; SEKISHO_JOURNAL_PARAMS=journalpath=… if it is elsewhere"]
 fn real_journal() {
-    let (sender, events) = crossbeam_channel::bounded(100);
+    let (sender, mut events) = sekisho::source::inbox(100);
     let mut sources = Sources::start(sender, Arc::new(|r| println!("{r:?}"))).unwrap();
     let params = std::env::var("SEKISHO_JOURNAL_PARAMS").unwrap_or_default();
     let params = params.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned()));
@@ -581,7 +581,7 @@ fn real_journal() {
         params: params.into_iter().collect(),
         start: head(),
     });
-    while let Ok(event) = events.recv_timeout(Duration::from_secs(5)) {
+    while let Ok(event) = events.wait(Duration::from_secs(5)) {
         match event {
             Event::Lines(b) => println!(
                 "live {} {:?}\n{}",

@@ -8,14 +8,22 @@
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 use sekisho_core::effect::{SourceId, SourceOp};
-use sekisho_core::time::Span;
+use sekisho_core::time::{Monotonic, Span};
 
 use super::follower::{Follower, Wanted};
 use super::watch::Waker;
 use super::{Context, Source};
+
+/// Where so much is written that the thread wakes up more often than this in …
+const WAKES_MAX: u32 = 25;
+/// … such a time, …
+const WAKES_IN: Span = Span::from_millis(100);
+/// … it rests so long before each look, which then brings what several writes brought.
+const REST: Duration = Duration::from_millis(2);
 
 enum Op {
     Open(Wanted),
@@ -73,6 +81,7 @@ impl Source for Files {
 
 fn run(context: &Context, inbox: &Receiver<Op>, waker: &Waker) {
     let mut follower = Follower::new(context.clone());
+    let mut wakes = Wakes::default();
     loop {
         while let Ok(op) = inbox.try_recv() {
             match op {
@@ -88,5 +97,53 @@ fn run(context: &Context, inbox: &Receiver<Op>, waker: &Waker) {
         let timeout = next.map_or(Span::from_secs(3600), |at| at.since(crate::clock::now().mono));
         // Rounded up: waking a moment too early would be for nothing.
         follower.wait(waker, Span(timeout.0.saturating_add(999) / 1000 * 1000));
+        if wakes.are_many(crate::clock::now().mono) {
+            std::thread::sleep(REST);
+        }
+    }
+}
+
+/// How often the thread wakes up.
+#[derive(Default)]
+struct Wakes {
+    since: Monotonic,
+    count: u32,
+    many: bool,
+}
+
+impl Wakes {
+    /// Counts one; whether there are so many that a rest saves work.
+    fn are_many(&mut self, now: Monotonic) -> bool {
+        let passed = now.since(self.since);
+        if passed >= WAKES_IN {
+            // After a quiet time the first of them are not delayed.
+            self.many = self.count > WAKES_MAX && passed < Span(WAKES_IN.0 * 2);
+            (self.since, self.count) = (now, 0);
+        }
+        self.count += 1;
+        self.many
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of wakes that come `every` so many microseconds for a second, those after which it rests.
+    fn check(every: u64, expected: std::ops::RangeInclusive<usize>) {
+        let mut wakes = Wakes::default();
+        let begin = 7_000_000;
+        let rests = |n: &u64| wakes.are_many(Monotonic(begin + n * every));
+        let rested = (0..1_000_000 / every).filter(rests).count();
+        assert!(expected.contains(&rested), "{rested} of {}", 1_000_000 / every);
+        assert!(!wakes.are_many(Monotonic(begin + 2_000_000)), "after a quiet second");
+    }
+
+    #[test]
+    fn rests_only_while_much_is_written() {
+        check(100_000, 0..=0);
+        check(5_000, 0..=0);
+        check(2_500, 350..=380);
+        check(100, 8_900..=9_100);
     }
 }

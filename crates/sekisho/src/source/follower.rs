@@ -19,7 +19,6 @@ use sekisho_core::date::DateFormat;
 use sekisho_core::effect::{Batch, Event, Level, SourceId, SourceState, StartAt};
 use sekisho_core::time::{Monotonic, Span, Timestamp};
 
-use super::Context;
 use super::encoding::Encoding;
 use super::glob;
 use super::input::Input;
@@ -28,8 +27,9 @@ use super::place::entries;
 use super::reader;
 use super::search::Dates;
 use super::syslog::{Address, Syslog};
-use super::tail::Out;
-use super::watch::{Key, Waker, Want, Watcher};
+use super::tail::{Out, Step};
+use super::watch::{Change, Key, Waker, Want, Watcher};
+use super::{Context, Events};
 
 /// What is watched is looked at this often even if the kernel reports nothing, all at the same time:
 /// first soon, …
@@ -46,6 +46,10 @@ const RESETS_MAX: u8 = 16;
 const FAR: u64 = 16 << 20;
 /// … this often.
 const PROGRESS_EVERY: Span = Span::from_millis(500);
+/// So many events of a turn are handed on together, …
+const OUTBOX_MAX: usize = 64;
+/// … or so many bytes of lines.
+const OUTBOX_BYTES: usize = 64 * 1024;
 /// Kept sets of date detectors; there are as many as jails differ in their dates.
 const DATES_MAX: usize = 64;
 
@@ -73,6 +77,10 @@ struct Followed {
     encoding: Encoding,
     /// Its place in the queue.
     due: Monotonic,
+    /// It is due only because it was written to.
+    grown: bool,
+    /// When all of it was looked at.
+    looked_at: Option<Monotonic>,
     /// The input's generation that the watches are for; `None` before the first.
     watched: Option<u64>,
     /// The entries of directories that lead to it, as they are watched.
@@ -116,6 +124,14 @@ pub struct Follower {
     dates: HashMap<Vec<DateFormat>, Dates>,
     next_key: Key,
     limit_said: bool,
+    outbox: Outbox,
+}
+
+/// What the steps of a turn brought, to be handed on together.
+#[derive(Default)]
+struct Outbox {
+    events: Events,
+    bytes: usize,
 }
 
 /// The common tick, of those `every` so long, after `at`: all quiet files are looked at in one wake-up.
@@ -139,6 +155,7 @@ impl Follower {
             dates: HashMap::new(),
             next_key: 0,
             limit_said: false,
+            outbox: Outbox::default(),
         }
     }
 
@@ -155,7 +172,7 @@ impl Follower {
                 return false;
             }
         }
-        true
+        self.flush()
     }
 
     /// When the next look is due; `None` if nothing is followed.
@@ -171,12 +188,16 @@ impl Follower {
         });
         let others: Vec<_> = others.collect();
         let touched = self.watcher.wait(waker, &others, timeout);
-        let keys: Vec<Key> = if touched.all {
-            self.followed.keys().chain(self.patterns.keys()).copied().collect()
-        } else {
-            touched.keys.into_iter().collect()
-        };
-        for key in keys {
+        if touched.all {
+            let all: Vec<Key> = self.followed.keys().chain(self.patterns.keys()).copied().collect();
+            all.into_iter().for_each(|key| self.schedule(key, Monotonic(0)));
+            return;
+        }
+        for (key, change) in touched.keys {
+            if let Some(followed) = self.followed.get_mut(&key) {
+                // A whole look that is due stays one.
+                followed.grown = change == Change::Written && followed.due != Monotonic(0);
+            }
             self.schedule(key, Monotonic(0));
         }
     }
@@ -213,7 +234,8 @@ impl Follower {
                 "{path}: the encoding '{encoding}' is unknown, the bytes are used as they are; set \
                  logencoding to utf-8 or to the name of the log's encoding"
             );
-            self.context.send(Event::Source(source, SourceState::Trouble(text)), || false);
+            let trouble = Event::Source(source, SourceState::Trouble(text));
+            self.context.send(vec![trouble], || false);
         }
         let encoding = known.unwrap_or(Encoding::Bytes);
         if let Some(address) = Address::parse(&path) {
@@ -253,6 +275,8 @@ impl Follower {
             input,
             encoding,
             due: Monotonic(0),
+            grown: false,
+            looked_at: None,
             watched: None,
             entries: Vec::new(),
             polled: group.poll,
@@ -324,8 +348,7 @@ impl Follower {
             self.follow(source, input, encoding);
         }
         self.schedule(key, next);
-        !found.nothing_yet
-            || self.context.send(Event::Source(source, SourceState::Missing(text)), || false)
+        !found.nothing_yet || self.send(Event::Source(source, SourceState::Missing(text)))
     }
 
     // ---- files ----------------------------------------------------------------------------
@@ -333,9 +356,16 @@ impl Follower {
     /// One step of one file; `false` when it is time to end.
     fn step(&mut self, key: Key, at: Monotonic, wall: Timestamp) -> bool {
         let Some(followed) = self.followed.get_mut(&key) else { return true };
+        if let Some(step) = followed.step_grown(at) {
+            let source = followed.source;
+            let due = if step.more { Monotonic(0) } else { followed.next_look(at, true) };
+            self.schedule(key, due);
+            return step.out.into_iter().all(|out| self.hand_on(source, out));
+        }
         if followed.input.is_missing() && followed.input.is_misplaced() {
             followed.replace(wall);
         }
+        followed.looked_at = Some(at);
         let was_live = followed.was_live;
         let step = followed.input.step(at, wall);
         let source = followed.source;
@@ -398,7 +428,22 @@ impl Follower {
             }
             Out::State(state) => Event::Source(source, state),
         };
-        self.context.send(event, || false)
+        self.send(event)
+    }
+
+    /// Hands on an event, together with others of this turn; `false` when it is time to end.
+    fn send(&mut self, event: Event) -> bool {
+        if let Event::Lines(batch) = &event {
+            self.outbox.bytes += batch.data.len();
+        }
+        self.outbox.events.push(event);
+        let full = self.outbox.events.len() >= OUTBOX_MAX || self.outbox.bytes >= OUTBOX_BYTES;
+        !full || self.flush()
+    }
+
+    fn flush(&mut self) -> bool {
+        let Outbox { events, .. } = std::mem::take(&mut self.outbox);
+        events.is_empty() || self.context.send(events, || false)
     }
 
     /// Tells how far a long way to the end has been gone.
@@ -421,7 +466,7 @@ impl Follower {
             return true;
         }
         let state = SourceState::CatchingUp { read: total - left, total };
-        self.context.send(Event::Source(source, state), || false)
+        self.send(Event::Source(source, state))
     }
 
     /// Watches what this file needs now, or polls.
@@ -494,6 +539,17 @@ impl Followed {
         let start = StartAt::Head { saved: None, since: wall };
         self.input = Input::open(path, self.encoding, start, None);
         self.watched = None;
+    }
+
+    /// Reads on, where that is all there is to do: most files are only ever written to, and a busy
+    /// one must not cost a look at its path and its beginning for every line. But it is looked at as
+    /// often as one that is quiet.
+    fn step_grown(&mut self, at: Monotonic) -> Option<Step> {
+        let looked_at = self.looked_at.filter(|_| std::mem::take(&mut self.grown))?;
+        if at.since(looked_at) >= TICK_MIN {
+            return None;
+        }
+        self.input.step_grown(at)
     }
 
     /// When to look again though nothing is reported.

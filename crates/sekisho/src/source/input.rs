@@ -40,6 +40,14 @@ impl Input {
         }))
     }
 
+    /// Reads on where nothing but a write was reported; `None` where there is more to look at.
+    pub fn step_grown(&mut self, now: Monotonic) -> Option<Step> {
+        match self {
+            Self::File(tail) => tail.step_grown(now),
+            Self::Pipe(_) | Self::Socket(_) => None,
+        }
+    }
+
     /// Reads at most one batch.
     pub fn step(&mut self, now: Monotonic, wall: Timestamp) -> Step {
         match self {

@@ -1,7 +1,7 @@
 //! Where log lines come from: files and the journal.
 //!
-//! [`Sources`] takes the engine's [`SourceOp`]s and answers with events over one bounded channel:
-//! batches of complete lines and news about each source. When the channel is full, reading stops;
+//! [`Sources`] takes the engine's [`SourceOp`]s and answers with events over one bounded channel
+//! ([`inbox`]): batches of complete lines and news about each source. When the channel is full, reading stops;
 //! the file (or the journal) keeps what was not read. Every kind of source is one file here and one
 //! line in `TABLE`. Must never decide anything about a line, and never block the caller.
 
@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{SendTimeoutError, Sender};
-use sekisho_core::effect::{Event, Level, Record, SourceOp};
+pub use inbox::{Events, Inbox, inbox};
+use sekisho_core::effect::{Level, Record, SourceOp};
 
 use crate::LogFn;
 
@@ -21,6 +22,7 @@ pub mod fifo;
 pub mod file;
 pub mod follower;
 pub mod glob;
+pub mod inbox;
 pub mod input;
 pub mod journal;
 pub mod pattern;
@@ -68,7 +70,7 @@ impl Default for Options {
 #[derive(Clone)]
 pub struct Context {
     /// Where lines and news go.
-    pub events: Sender<Event>,
+    pub events: Sender<Events>,
     /// Where the log is written.
     pub log: LogFn,
     /// Settings.
@@ -78,7 +80,7 @@ pub struct Context {
 
 impl Context {
     /// For sources that send to `events`.
-    pub fn new(events: Sender<Event>, log: LogFn, options: Options) -> Self {
+    pub fn new(events: Sender<Events>, log: LogFn, options: Options) -> Self {
         Self { events, log, options, stop: Arc::new(AtomicBool::new(false)) }
     }
 
@@ -92,19 +94,18 @@ impl Context {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Hands on an event, waiting while the channel is full; `false` when it is time to end, or
+    /// Hands on events, waiting while the channel is full; `false` when it is time to end, or
     /// `give_up` says so.
-    fn send(&self, event: Event, give_up: impl Fn() -> bool) -> bool {
-        let mut event = event;
+    fn send(&self, mut events: Events, give_up: impl Fn() -> bool) -> bool {
         loop {
-            match self.events.send_timeout(event, Duration::from_millis(50)) {
+            match self.events.send_timeout(events, Duration::from_millis(50)) {
                 Ok(()) => return true,
                 Err(SendTimeoutError::Disconnected(_)) => return false,
                 Err(SendTimeoutError::Timeout(back)) => {
                     if self.stopping() || give_up() {
                         return false;
                     }
-                    event = back;
+                    events = back;
                 }
             }
         }
@@ -119,12 +120,12 @@ pub struct Sources {
 
 impl Sources {
     /// Starts the threads; nothing is read until [`Sources::apply`].
-    pub fn start(events: Sender<Event>, log: LogFn) -> io::Result<Self> {
+    pub fn start(events: Sender<Events>, log: LogFn) -> io::Result<Self> {
         Self::start_with(events, log, Options::default())
     }
 
     /// The same with settings.
-    pub fn start_with(events: Sender<Event>, log: LogFn, options: Options) -> io::Result<Self> {
+    pub fn start_with(events: Sender<Events>, log: LogFn, options: Options) -> io::Result<Self> {
         let context = Context::new(events, log, options);
         let kinds = TABLE.iter().map(|start| start(&context)).collect::<io::Result<_>>()?;
         Ok(Self { kinds, context })

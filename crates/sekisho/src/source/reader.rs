@@ -26,6 +26,9 @@ pub const LINE_MAX: u64 = 1024 * 1024;
 /// What is kept of a line that is too long.
 pub const CUT_KEEP: usize = 64 * 1024;
 
+/// What a file is expected to have grown by since it was looked at last; if it is more, the rest is
+/// read like a backlog.
+const GROWN_MAX: usize = 4096;
 const HEAD_MAX: usize = 256;
 const GUARD_MAX: usize = 64;
 /// A run of zeros this long at the start of a line is a hole, left by a writer that does not append
@@ -131,8 +134,11 @@ impl Reader {
         // Looked at first: opening a device can have effects of its own.
         look(path)?;
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-        let fd = rustix::fs::open(path, flags, Mode::empty())
-            .map_err(|e| OpenError::from_io(e.into()))?;
+        let open = |flags| rustix::fs::open(path, flags, Mode::empty());
+        // Each read after a write would be a change of the inode; who may not ask for this without
+        // owning the file does without.
+        let fd = open(flags | OFlags::NOATIME).or_else(|_| open(flags));
+        let fd = fd.map_err(|e| OpenError::from_io(e.into()))?;
         let file = File::from(fd);
         let meta = file.metadata()?;
         if !meta.is_file() {
@@ -444,6 +450,26 @@ impl Reader {
         Ok(self.deliver(buf, end as u64, false, left == BATCH_MAX))
     }
 
+    /// Reads on in a file of which all that is known is that it was written to: one call to the
+    /// system, which brings what was read last along with what is new. `None` where the file did
+    /// anything but grow by whole lines; nothing has changed then.
+    pub fn read_grown(&mut self) -> io::Result<Option<Read>> {
+        if self.guard.is_empty() || self.scanned > 0 || self.in_hole {
+            return Ok(None);
+        }
+        let mut buf = [0; GROWN_MAX];
+        let from = self.offset.saturating_sub(self.guard.len() as u64);
+        let n = self.file.read_at(&mut buf, from)?;
+        let got = buf.get(..n).unwrap_or(&[]);
+        let Some(new) = got.strip_prefix(self.guard.as_slice()) else { return Ok(None) };
+        if new.first() == Some(&0) {
+            return Ok(None);
+        }
+        let Some(end) = self.layout.last_line_end(new) else { return Ok(None) };
+        let lines = new.get(..end).unwrap_or(new).to_vec();
+        Ok(Some(self.deliver(lines, end as u64, false, n == GROWN_MAX)))
+    }
+
     /// Delivers one long line of `length` bytes, or its first `keep`.
     fn take(&mut self, length: u64, keep: usize, cut: bool, more: bool) -> io::Result<Read> {
         let mut raw = vec![0; keep];
@@ -552,9 +578,6 @@ fn read_at(file: &File, buf: &mut [u8], from: u64) -> io::Result<usize> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(40), |mut s, b| {
-        let _ = write!(s, "{b:02x}");
-        s
-    })
+    let digits = bytes.iter().flat_map(|b| [b >> 4, b & 15]);
+    digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
 }

@@ -12,6 +12,8 @@ use sekisho_core::command::Words;
 use sekisho_core::effect::{Batch, Event, Position, RequestId, SourceId, SourceState};
 use sekisho_core::value::Value;
 
+use super::Events;
+
 /// The log path that means standard input.
 pub const PATH: &str = "/dev/stdin";
 /// The request of the `stop` that is sent at the end of the input; [`crate::daemon`] holds it back
@@ -23,25 +25,25 @@ const BATCH_MAX: usize = 256 << 10;
 const LINE_MAX: usize = 1 << 20;
 
 /// Reads standard input on a thread of its own until its end.
-pub fn start(source: SourceId, lines: Sender<Event>) {
+pub fn start(source: SourceId, lines: Sender<Events>) {
     let spawned = thread::Builder::new().name("stdin".into()).spawn({
         let lines = lines.clone();
         move || {
-            if lines.send(Event::Source(source, SourceState::CaughtUp)).is_ok() {
+            if lines.send(vec![Event::Source(source, SourceState::CaughtUp)]).is_ok() {
                 read(source, &mut io::stdin().lock(), &lines);
                 let words = Words { words: vec![Value::str("stop")], origin: None };
-                let _ = lines.send(Event::Control { request: END, words });
+                let _ = lines.send(vec![Event::Control { request: END, words }]);
             }
         }
     });
     if let Err(error) = spawned {
         let text = format!("cannot read standard input: {error}");
-        let _ = lines.try_send(Event::Source(source, SourceState::Trouble(text)));
+        let _ = lines.try_send(vec![Event::Source(source, SourceState::Trouble(text))]);
     }
 }
 
 /// Sends complete lines; the last one may lack its newline.
-fn read(source: SourceId, input: &mut impl BufRead, lines: &Sender<Event>) {
+fn read(source: SourceId, input: &mut impl BufRead, lines: &Sender<Events>) {
     let mut data = Vec::new();
     loop {
         let (used, complete) = match input.fill_buf() {
@@ -72,11 +74,11 @@ fn read(source: SourceId, input: &mut impl BufRead, lines: &Sender<Event>) {
     }
 }
 
-fn send(source: SourceId, data: Vec<u8>, lines: &Sender<Event>) -> bool {
+fn send(source: SourceId, data: Vec<u8>, lines: &Sender<Events>) -> bool {
     // The reader's buffer is far smaller than a batch may be.
     debug_assert!(data.len() <= BATCH_MAX + LINE_MAX);
     let batch = Batch { source, data, live: true, position: Position::default(), times: vec![] };
-    lines.send(Event::Lines(batch)).is_ok()
+    lines.send(vec![Event::Lines(batch)]).is_ok()
 }
 
 #[cfg(test)]
@@ -89,6 +91,7 @@ mod tests {
         drop(tx);
         let got: Vec<String> = rx
             .iter()
+            .flatten()
             .map(|event| match event {
                 Event::Lines(batch) => String::from_utf8(batch.data).unwrap(),
                 other => panic!("{other:?}"),

@@ -203,6 +203,23 @@ impl Tail {
         step
     }
 
+    /// The same where nothing but a write to the file was reported, and it was looked at not long ago:
+    /// reads on in it without a look at anything else, if that is all there is to do.
+    pub fn step_grown(&mut self, now: Monotonic) -> Option<Step> {
+        let busy = !self.queue.is_empty() || !self.late.is_empty() || !self.searches.is_empty();
+        if busy || !self.live || self.rotated || self.is_missing() {
+            return None;
+        }
+        let current = self.current.as_mut()?;
+        // An error is met again by the whole step, which reports it.
+        let read = current.read_grown().ok().flatten()?;
+        let mut step =
+            Step { more: matches!(read, Read::Lines { more: true, .. }), ..Step::default() };
+        let position = current.position();
+        self.lines(read, position, now, &mut step);
+        Some(step)
+    }
+
     // ---- the path -------------------------------------------------------------------------
 
     fn look(&mut self, now: Monotonic, step: &mut Step) {

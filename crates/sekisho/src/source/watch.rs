@@ -4,7 +4,7 @@
 //! [`Waker`]. Where the kernel cannot watch (no more watches, no inotify), the caller is told and
 //! polls. Must never be relied on alone: every key is also looked at from time to time.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
@@ -76,11 +76,20 @@ pub enum Want<'a> {
     Dir(PathBuf, Option<OsString>),
 }
 
+/// What happened to something watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Change {
+    /// A file was written to, or cut.
+    Written,
+    /// Anything, that too.
+    Any,
+}
+
 /// Who was told what.
 #[derive(Debug, Default)]
 pub struct Touched {
-    /// Something happened to what these keys watch.
-    pub keys: BTreeSet<Key>,
+    /// What happened to what these keys watch.
+    pub keys: BTreeMap<Key, Change>,
     /// Events were lost: look at everything.
     pub all: bool,
 }
@@ -207,7 +216,7 @@ impl Watcher {
             waker.clear();
         }
         let readable = others.iter().zip(ready.iter().skip(1)).filter(|(_, ready)| **ready);
-        touched.keys.extend(readable.map(|((key, _), _)| *key));
+        touched.keys.extend(readable.map(|((key, _), _)| (*key, Change::Any)));
         let Some(inotify) = &mut self.inotify else { return touched };
         // Until the queue is empty, but no longer than a busy directory deserves.
         for _ in 0..64 {
@@ -215,9 +224,14 @@ impl Watcher {
             for event in events {
                 touched.all |= event.mask.contains(EventMask::Q_OVERFLOW);
                 let itself = event.name.is_none();
+                let change = match event.mask {
+                    EventMask::MODIFY => Change::Written,
+                    _ => Change::Any,
+                };
                 for user in self.users.get(&event.wd).into_iter().flatten() {
                     if itself || user.name.is_none() || user.name.as_deref() == event.name {
-                        touched.keys.insert(user.key);
+                        let known = touched.keys.entry(user.key).or_insert(change);
+                        *known = change.max(*known);
                     }
                 }
                 if event.mask.contains(EventMask::IGNORED) {

@@ -7,8 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Receiver;
-use sekisho::source::{Options, Sources};
+use sekisho::source::{Inbox, Options, Sources};
 use sekisho_core::effect::{Event, Position, SourceId, SourceOp, SourceState, StartAt};
 use sekisho_core::time::Timestamp;
 use sekisho_oracle::cases;
@@ -18,7 +17,7 @@ use crate::journald::Journald;
 
 struct Reader {
     sources: Sources,
-    events: Receiver<Event>,
+    events: Inbox,
     /// How often each line came, without its host.
     lines: BTreeMap<String, usize>,
     troubles: Vec<String>,
@@ -30,7 +29,7 @@ struct Reader {
 impl Reader {
     fn open(params: &[(&str, String)], matches: &[&str], saved: Option<Position>) -> Reader {
         let folder = tempfile::tempdir().unwrap();
-        let (sender, events) = crossbeam_channel::bounded(100);
+        let (sender, events) = sekisho::source::inbox(100);
         let options = Options { folder: Some(folder.path().join("links")), ..Options::default() };
         let mut sources = Sources::start_with(sender, Arc::new(|_| {}), options).unwrap();
         sources.apply(SourceOp::OpenJournal {
@@ -54,7 +53,7 @@ impl Reader {
     }
 
     fn step(&mut self, wait: Duration) -> bool {
-        let Ok(event) = self.events.recv_timeout(wait) else { return false };
+        let Ok(event) = self.events.wait(wait) else { return false };
         match event {
             Event::Lines(batch) => {
                 let text = String::from_utf8(batch.data).unwrap();

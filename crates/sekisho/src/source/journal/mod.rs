@@ -511,7 +511,7 @@ impl Stream {
     }
 
     fn send(&self, event: Event) -> bool {
-        self.context.send(event, || self.closing())
+        self.context.send(vec![event], || self.closing())
     }
 
     fn trouble(&mut self, text: String) {
