@@ -4,6 +4,7 @@
 // How long something takes is what is waited for and measured here.
 #![allow(clippy::disallowed_methods)]
 
+mod crash;
 mod follow;
 mod journald;
 mod places;

@@ -75,6 +75,21 @@ impl Server {
         self.until("it answers", || self.run(&["ping"]).contains("pong"));
     }
 
+    pub fn start(&mut self) {
+        self.start_inside(|command| {
+            let mut same = Command::new(command.get_program());
+            same.args(command.get_args());
+            for (name, value) in command.get_envs() {
+                same.env(name, value.unwrap_or_default());
+            }
+            same
+        });
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
     /// What the client says.
     pub fn run(&self, args: &[&str]) -> String {
         let done = self.program("fail2ban-client").args(args).output().unwrap();
@@ -95,6 +110,14 @@ impl Server {
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// Ends it in good order.
+    pub fn stop(&mut self) {
+        self.run(&["stop"]);
+        if let Some(mut child) = self.child.take() {
             child.wait().unwrap();
         }
     }
