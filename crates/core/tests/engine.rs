@@ -202,6 +202,9 @@ fn commands_answer_in_fail2bans_shapes() {
     ] {
         lab.send(words(line.trim_end()));
         lab.work();
+        if line.contains("addlogpath") {
+            lab.end_is_at(&Position::default());
+        }
         let shown = match lab.last_reply() {
             Ok(value) => value.repr(),
             Err(text) => format!("!{text}"),
@@ -834,6 +837,99 @@ fn a_reload_neither_reads_a_log_twice_nor_loses_its_place() {
     assert_eq!(lab.closed.len(), 1);
     lab.send(words("set j idle off"));
     assert_eq!(lab.sources().len(), 2);
+}
+
+/// `logpath = /var/log/x tail`, as a start and a reload send it.
+fn tail_jail() -> Value {
+    let set = |line: &str| Value::List(words(line));
+    Value::List(["add j polling", "set j addlogpath /var/log/x tail", "start j"].map(set).to_vec())
+}
+
+/// Seven bytes into a file.
+fn place() -> Position {
+    Position { first_line: "h".into(), offset: 7.0, cursor: Some("1:2:".into()) }
+}
+
+#[test]
+fn who_wants_a_log_from_its_end_is_answered_when_that_is_known() {
+    let mut lab = started(&[]);
+    let add = "set j addlogpath /var/log/x tail";
+    lab.send(words(add));
+    assert!(lab.open_reply() && lab.last_start() == StartAt::Tail);
+    assert_eq!(lab.ask("ping"), "'pong'");
+    lab.send(words("set j dellogpath /var/log/x"));
+    assert!(!lab.open_reply());
+    for state in ["end", "missing", "nothing"] {
+        lab.send(words(add));
+        assert!(lab.open_reply(), "{state}");
+        match state {
+            "end" => lab.end_is_at(&place()),
+            "missing" => {
+                let source = *lab.sources().last().unwrap();
+                lab.handle(Event::Source(source, SourceState::Missing("gone".into())));
+            }
+            _ => {
+                lab.pass(Span::from_secs(4));
+                assert!(lab.open_reply());
+                lab.pass(Span::from_secs(1));
+            }
+        }
+        assert_eq!(lab.last_reply().unwrap().repr(), "['/var/log/x']", "{state}");
+        lab.send(words("set j dellogpath /var/log/x"));
+    }
+    lab.send(words("set j addlogpath /var/log/y"));
+    assert!(!lab.open_reply(), "from its start on it has no end to be found");
+}
+
+#[test]
+fn starts_and_reloads_know_the_ends_of_logs_when_they_are_answered() {
+    let mut lab = Lab::new();
+    lab.send(vec![Value::str("server-stream"), tail_jail()]);
+    assert!(lab.open_reply());
+    lab.end_is_at(&place());
+    assert_eq!(lab.last_reply(), Ok(Value::None));
+    assert_eq!(reload(&mut lab, tail_jail()), Ok(Value::str("OK")));
+    // The next jail of that name begins when this one has ended.
+    for line in ["set j addaction fw", "set j action fw actionstop s"] {
+        lab.send(words(line));
+    }
+    lab.pass(Span::from_secs(2));
+    lab.work();
+    let options = Value::List(vec![Value::str("--restart")]);
+    lab.send(vec![Value::str("reload"), Value::str("--all"), options, tail_jail()]);
+    assert!(lab.open_reply() && lab.sources().len() == 1);
+    lab.work();
+    assert!(lab.open_reply() && lab.sources().len() == 2);
+    lab.end_is_at(&place());
+    assert_eq!(lab.last_reply(), Ok(Value::str("OK")));
+}
+
+#[test]
+fn a_log_goes_on_where_it_was_left() {
+    let saved = |place: Position, lab: &Lab| {
+        let since = lab.now.wall.minus(Span::from_secs(600));
+        StartAt::Head { saved: Some(place), since }
+    };
+    // Its end was looked up for a jail that is started later.
+    let mut lab = Lab::new();
+    lab.send(words("add j polling"));
+    lab.send(words("set j addlogpath /var/log/x tail"));
+    assert!(lab.open_reply() && lab.last_start() == StartAt::Tail);
+    lab.end_is_at(&place());
+    assert_eq!(lab.last_reply().unwrap().repr(), "['/var/log/x']");
+    assert_eq!(lab.closed, lab.sources());
+    assert_eq!(lab.ask("start j"), "None");
+    assert_eq!(lab.last_start(), saved(place(), &lab));
+    // What came during a pause is read after it.
+    let later = Position { offset: 21.0, ..place() };
+    lab.end_is_at(&later);
+    lab.send(words("set j idle on"));
+    lab.send(words("set j idle off"));
+    assert_eq!(lab.last_start(), saved(later, &lab));
+    // Who asks anew for its end gets that.
+    lab.send(words("set j dellogpath /var/log/x"));
+    lab.send(words("set j addlogpath /var/log/x tail"));
+    assert_eq!(lab.last_start(), StartAt::Tail);
 }
 
 /// A jail with a firewall, and an action written in Python.

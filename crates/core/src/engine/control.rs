@@ -119,7 +119,7 @@ impl Engine {
                 if self.jails.get(&key).is_some_and(|j| j.phase == Phase::Added) {
                     self.begin_jail(key);
                 }
-                Value::None
+                return Ok(self.when_ends_are_known(key, teller, Value::None));
             }
             Command::StopJail(name) => {
                 let key = self.key(&name)?;
@@ -324,10 +324,14 @@ impl Engine {
             return Err(error);
         }
         let Some(jail) = self.jails.get(&key) else { return Err(unknown(name)) };
-        if multi {
-            return Ok(Some(Value::Bool(true)));
-        }
-        Ok(Some(super::settings::answer(&self.desk, jail, change)?))
+        let value = match multi {
+            true => Value::Bool(true),
+            false => super::settings::answer(&self.desk, jail, change)?,
+        };
+        Ok(match change {
+            Change::AddLogPath { .. } => self.when_ends_are_known(key, teller, value),
+            _ => Some(value),
+        })
     }
 
     /// Lifts bans by hand, in one jail or in all.

@@ -8,7 +8,7 @@ use super::desk::{Desk, JobKind, Sure, WaitId};
 use super::lines::LineState;
 use crate::banmanager::BanManager;
 use crate::command::IgnoreCache;
-use crate::effect::{ActionId, ActionOp, ActionSpec, Counters, JobId, SourceId};
+use crate::effect::{ActionId, ActionOp, ActionSpec, Counters, JobId, Position, SourceId};
 use crate::failmanager::{FailManager, Limits};
 use crate::id::{Family, Id};
 use crate::spec::JailSpec;
@@ -256,6 +256,10 @@ pub(super) struct Jail {
     /// Why the last reload could not be applied.
     pub broken: Option<String>,
     pub sources: Vec<SourceId>,
+    /// Where reading of files goes on that are not read at the moment.
+    pub places: BTreeMap<String, Position>,
+    /// Clients that wait until it has begun and knows the ends of its logs.
+    pub begin_waits: Vec<WaitId>,
     /// Files that do not exist (yet), and why.
     pub missing: BTreeMap<String, String>,
     /// Files of which the log said that they are read.
@@ -284,6 +288,8 @@ impl Jail {
             judged: Judged::default(),
             broken: None,
             sources: Vec::new(),
+            places: BTreeMap::new(),
+            begin_waits: Vec::new(),
             missing: BTreeMap::new(),
             told_files: BTreeSet::new(),
             stop_waits: Vec::new(),

@@ -250,7 +250,15 @@ impl Engine {
                 self.note_broken(&name, &reason);
             } else if !draft.started && !self.exists(&name) {
                 let spec = draft.spec.clone();
-                self.create(&name, spec);
+                let key = self.create(&name, spec);
+                self.attach(key);
+            }
+            if let Some(key) = self.names.get(&*name).copied() {
+                self.desk.wait_for(stream.wait);
+                let teller = Teller::Stream(stream.wait);
+                if self.when_ends_are_known(key, teller, Value::None).is_some() {
+                    self.desk.wait_done(stream.wait);
+                }
             }
         }
         let whole = reload.is_some_and(|r| r.jail.is_none());
@@ -413,6 +421,8 @@ impl Engine {
         jail.restoring = Some(Restoring::default());
         self.desk.ask(Ask::Restore { jail: Arc::clone(&name) }, super::Asked::Restore(key));
         self.attach(key);
+        let waits = self.jails.get_mut(&key).map(|jail| std::mem::take(&mut jail.begin_waits));
+        waits.into_iter().flatten().for_each(|wait| self.wait_for_ends(key, wait));
         self.desk.log(Level::Info, logger::JAIL, format!("Jail '{name}' started"));
         self.desk.happened(&name, Happening::Started);
     }
@@ -472,15 +482,14 @@ impl Engine {
         {
             jail.judged.clear();
         }
-        if jail.phase != Phase::Running {
-            return Ok(());
+        if jail.phase == Phase::Running {
+            self.adopt_actions(key, live);
         }
-        self.adopt_actions(key, live);
         let Some(jail) = self.jails.get(&key) else { return Ok(()) };
         let logs = jail.spec.logs != old.logs
             || jail.spec.encoding != old.encoding
             || jail.spec.journal_matches != old.journal_matches;
-        if logs && !jail.idle {
+        if logs && !jail.idle && matches!(jail.phase, Phase::Running | Phase::Added) {
             self.detach_unwanted(key);
             self.attach(key);
         }

@@ -4,11 +4,14 @@
 //! comes later gets its own, since it has to begin elsewhere. Positions are stored behind the lines
 //! they cover, at most every ten seconds, and together with every ban that such lines led to: what a
 //! killed process has read and not stored is read again, and must not lead to the same ban twice.
+//!
+//! Where a log is to be read from its end, whoever asked for it is answered when that end is known:
+//! what is written after the answer is new.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::desk::{Asked, Desk, logger};
+use super::desk::{Asked, Desk, Reply, Teller, WaitId, logger};
 use super::jail::{Jail, Phase};
 use super::lines::Prepared;
 use super::{Engine, JailKey};
@@ -18,11 +21,14 @@ use crate::effect::{
 };
 use crate::spec::LogPath;
 use crate::time::{Monotonic, Span};
+use crate::value::Value;
 
 /// How often a position is stored.
 const STORE_EVERY: Span = Span::from_secs(10);
 /// How often the way to a log's end is logged.
 const PROGRESS_EVERY: Span = Span::from_secs(10);
+/// How long a client waits for the end of a log: it may be on a file system that does not answer.
+const END_LIMIT: Span = Span::from_secs(5);
 /// What the journal is called where logs have paths.
 const JOURNAL: &str = "systemd-journal";
 
@@ -34,6 +40,10 @@ pub(super) struct Source {
     /// Positions asked for and not known yet.
     asking: usize,
     opened: bool,
+    /// It has been looked at: it is read up to its end, or is not there.
+    seen: bool,
+    /// Clients that wait for that.
+    waiting: Vec<WaitId>,
     position: Option<Position>,
     stored_at: Option<Monotonic>,
     /// Read further than stored; when that is to be stored.
@@ -55,6 +65,8 @@ impl Source {
             readers: Vec::new(),
             asking: 0,
             opened: false,
+            seen: false,
+            waiting: Vec::new(),
             position: None,
             stored_at: None,
             due: None,
@@ -119,10 +131,15 @@ impl SourceKind {
 }
 
 impl Engine {
-    /// Begins to read everything that a jail's specification names and that it does not read yet.
+    /// Begins to read everything that a jail's specification names and that it does not read yet. For
+    /// a jail that has not been started, only the ends of logs are looked for.
     pub(super) fn attach(&mut self, key: JailKey) {
         let Some(jail) = self.jails.get(&key) else { return };
+        let early = jail.phase == Phase::Added;
         let wanted: Vec<SourceKind> = if jail.spec.journal() {
+            if early {
+                return;
+            }
             if jail.spec.journal_matches.is_empty() && jail.sources.is_empty() {
                 let text = format!(
                     "[{}] Jail started without 'journalmatch' set. Jail regexs will be checked \
@@ -142,20 +159,28 @@ impl Engine {
                 poll: jail.spec.polls(),
                 tail: log.tail,
             };
-            jail.spec.logs.iter().map(file).collect()
+            // The files of a pattern have no end in common.
+            let ends = |log: &&LogPath| {
+                log.tail && !jail.places.contains_key(&log.path) && !is_pattern(&log.path)
+            };
+            jail.spec.logs.iter().filter(|log| !early || ends(log)).map(file).collect()
         };
         for kind in wanted {
             self.attach_one(key, kind);
         }
     }
 
-    fn attach_one(&mut self, key: JailKey, kind: SourceKind) {
+    fn attach_one(&mut self, key: JailKey, mut kind: SourceKind) {
         let Some(jail) = self.jails.get_mut(&key) else { return };
         let sources = &self.sources;
         // `tail` matters at the beginning only: what is read already is not begun anew.
         let has = jail.sources.iter().any(|id| sources.get(id).is_some_and(|s| s.kind.same(&kind)));
         if has {
             return;
+        }
+        let place = jail.places.get(kind.path()).cloned();
+        if let (Some(_), SourceKind::File { tail, .. }) = (&place, &mut kind) {
+            *tail = false;
         }
         let shared =
             self.sources.iter().find(|(_, s)| !s.opened && s.kind == kind).map(|(id, _)| *id);
@@ -171,8 +196,9 @@ impl Engine {
         jail.sources.push(id);
         let name = Arc::clone(&jail.name);
         if let Some(source) = self.sources.get_mut(&id) {
-            source.readers.push(SourceReader { jail: key, saved: None });
-            if !matches!(kind, SourceKind::File { tail: true, .. }) {
+            let known = place.is_some();
+            source.readers.push(SourceReader { jail: key, saved: place });
+            if !known && !matches!(kind, SourceKind::File { tail: true, .. }) {
                 source.asking += 1;
                 let path = kind.path().to_owned();
                 let ask = Ask::LogPosition { jail: name, path };
@@ -284,9 +310,11 @@ impl Engine {
     pub(super) fn detach_all(&mut self, key: JailKey) {
         let Some(jail) = self.jails.get_mut(&key) else { return };
         jail.missing.clear();
+        let waits = std::mem::take(&mut jail.begin_waits);
         for id in std::mem::take(&mut jail.sources) {
             self.detach(key, id, false);
         }
+        waits.into_iter().for_each(|wait| self.desk.wait_done(wait));
     }
 
     /// A jail that stops watching says so, as far as fail2ban does: where it polls.
@@ -319,6 +347,7 @@ impl Engine {
         let (keep, go): (Vec<_>, Vec<_>) = jail.sources.iter().copied().partition(wanted);
         jail.sources = keep;
         let unnamed = |path: &str| !spec.logs.iter().any(|l| l.path == path);
+        jail.places.retain(|path, _| !unnamed(path));
         let go: Vec<(SourceId, bool)> = go
             .into_iter()
             .map(|id| {
@@ -343,6 +372,9 @@ impl Engine {
                 log_removed(&mut self.desk, &path);
                 self.desk.store(StoreOp::ForgetLog { jail: name, path });
             } else if let Some(position) = source.position.clone() {
+                if matches!(source.kind, SourceKind::File { .. }) && !is_pattern(&path) {
+                    jail.places.insert(path.clone(), position.clone());
+                }
                 self.desk.store(StoreOp::LogPosition { jail: name, path, position });
             }
         }
@@ -352,10 +384,72 @@ impl Engine {
                 self.to_store.remove(&(at, id));
             }
             self.unopened.remove(&id);
-            self.sources.remove(&id);
+            let waiting = self.sources.remove(&id).map(|s| s.waiting).unwrap_or_default();
+            waiting.into_iter().for_each(|wait| self.desk.wait_done(wait));
             if opened {
                 self.desk.out.push(Effect::Source(SourceOp::Close(id)));
             }
+        }
+    }
+
+    /// Gives an answer, or lets the client wait for it until the ends of logs are known that a jail
+    /// is to read from there on.
+    pub(super) fn when_ends_are_known(
+        &mut self,
+        key: JailKey,
+        teller: Teller,
+        value: Value,
+    ) -> Option<Value> {
+        let Some(jail) = self.jails.get_mut(&key) else { return Some(value) };
+        let begins = matches!(jail.phase, Phase::Waiting(_));
+        if !(jail.spec.logs.iter().any(|log| log.tail) && (begins || !jail.sources.is_empty())) {
+            return Some(value);
+        }
+        let wait = self.desk.wait(teller, Reply::Done(Ok(value)), Some(END_LIMIT));
+        if begins {
+            self.desk.wait_for(wait);
+            jail.begin_waits.push(wait);
+        }
+        self.wait_for_ends(key, wait);
+        None
+    }
+
+    /// Ends a wait when the ends of a jail's logs are known.
+    pub(super) fn wait_for_ends(&mut self, key: JailKey, wait: WaitId) {
+        let sources = self.jails.get(&key).map_or(&[][..], |jail| &jail.sources);
+        for id in sources {
+            if let Some(source) = self.sources.get_mut(id)
+                && !source.seen
+                && matches!(source.kind, SourceKind::File { tail: true, .. })
+            {
+                self.desk.wait_for(wait);
+                source.waiting.push(wait);
+            }
+        }
+        self.desk.wait_done(wait);
+    }
+
+    /// A source has been looked at.
+    fn seen(&mut self, id: SourceId) {
+        let Some(source) = self.sources.get_mut(&id) else { return };
+        source.seen = true;
+        for wait in std::mem::take(&mut source.waiting) {
+            self.desk.wait_done(wait);
+        }
+    }
+
+    /// Ends reading for jails that have not been started: they go on here when they are. What comes
+    /// without a place (from a pipe) is read on, and is not for them.
+    fn keep_for_start(&mut self, id: SourceId) {
+        let Some(source) = self.sources.get(&id) else { return };
+        let placed = source.position.as_ref().is_some_and(|p| p.cursor.is_some());
+        let readers = source.readers.iter().map(|r| r.jail).filter(|_| placed);
+        let early = |key: &JailKey| self.jails.get(key).is_some_and(|j| j.phase == Phase::Added);
+        for key in readers.filter(early).collect::<Vec<_>>() {
+            if let Some(jail) = self.jails.get_mut(&key) {
+                jail.sources.retain(|source| *source != id);
+            }
+            self.detach(key, id, false);
         }
     }
 
@@ -440,6 +534,7 @@ impl Engine {
                 }
                 // Known from now on, even if it is rotated away before a line of it was read.
                 self.advanced(id, position);
+                self.keep_for_start(id);
             }
             SourceState::Missing(reason) => {
                 for reader in &source.readers {
@@ -452,6 +547,7 @@ impl Engine {
                         self.desk.log(Level::Warning, logger::FILTER, text);
                     }
                 }
+                self.seen(id);
             }
             SourceState::Sought { from, to, ordered } => {
                 let text = if ordered {
@@ -497,6 +593,7 @@ impl Engine {
                     );
                     self.desk.log(Level::Info, logger::FILTER, text);
                 }
+                self.seen(id);
             }
             SourceState::Rotated => {
                 for reader in &mut source.readers {
@@ -526,6 +623,11 @@ impl Engine {
         };
         source.readers.iter().filter(runs).map(|r| (r.jail, r.saved.clone())).collect()
     }
+}
+
+/// Whether a path may stand for many files.
+fn is_pattern(path: &str) -> bool {
+    path.contains(['*', '?', '['])
 }
 
 fn log_removed(desk: &mut Desk, path: &str) {

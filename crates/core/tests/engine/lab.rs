@@ -28,6 +28,7 @@ pub struct Lab {
     told: Vec<String>,
     stores: Vec<String>,
     sources: Vec<SourceId>,
+    starts: Vec<StartAt>,
     replies: Vec<(RequestId, Result<Value, String>)>,
     requests: u64,
 }
@@ -63,6 +64,7 @@ impl Lab {
             told: Vec::new(),
             stores: Vec::new(),
             sources: Vec::new(),
+            starts: Vec::new(),
             replies: Vec::new(),
             requests: 0,
             kept: Vec::new(),
@@ -116,8 +118,12 @@ impl Lab {
                     self.told.push(format!("{jail} {told}"));
                 }
                 Effect::Source(
-                    SourceOp::OpenFile { source, .. } | SourceOp::OpenJournal { source, .. },
-                ) => self.sources.push(source),
+                    SourceOp::OpenFile { source, start, .. }
+                    | SourceOp::OpenJournal { source, start, .. },
+                ) => {
+                    self.sources.push(source);
+                    self.starts.push(start);
+                }
                 Effect::Source(SourceOp::Close(source)) => self.closed.push(source),
                 Effect::Retire(_) | Effect::Adopt(_, _) => {}
                 Effect::Keep(_, kept) => self.kept.push(kept),
@@ -249,6 +255,18 @@ impl Lab {
 
     pub fn sources(&self) -> Vec<SourceId> {
         self.sources.clone()
+    }
+
+    /// Where reading of the last source begins.
+    pub fn last_start(&self) -> StartAt {
+        self.starts.last().expect("a source").clone()
+    }
+
+    /// The last source is a file that is read from here on, which is its end.
+    pub fn end_is_at(&mut self, position: &Position) {
+        let source = *self.sources.last().expect("a source");
+        self.handle(Event::Source(source, SourceState::Open(position.clone())));
+        self.handle(Event::Source(source, SourceState::CaughtUp));
     }
 
     pub fn log_has(&self, line: &str) -> bool {

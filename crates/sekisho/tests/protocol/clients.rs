@@ -12,13 +12,13 @@ use crate::client::Client;
 use crate::script::TREE;
 use crate::site::{PATIENCE, Server, Site, now, words};
 
-fn connect(site: &Site) -> UnixStream {
+pub fn connect(site: &Site) -> UnixStream {
     let stream = UnixStream::connect(site.path("socket")).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
 }
 
-fn ask(stream: &mut UnixStream, words: &[&str]) -> Reply {
+pub fn ask(stream: &mut UnixStream, words: &[&str]) -> Reply {
     send(stream, &pickle::encode(&Value::strs(words.iter().copied()))).unwrap();
     let frame = Frames::default().next(stream).unwrap().unwrap();
     pickle::decode_reply(&frame).unwrap()

@@ -11,6 +11,7 @@ mod clients;
 mod csocket;
 mod cymru;
 mod database;
+mod ends;
 mod log;
 mod normal;
 mod peers;
