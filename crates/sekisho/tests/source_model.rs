@@ -197,8 +197,8 @@ struct World {
     last_seq: u64,
     /// Delivered beginnings of lines that were never finished.
     rests: Vec<(u64, String)>,
-    /// Whether a log was deleted since the last look: nothing then tells its age from that of
-    /// copies made meanwhile.
+    /// Whether a log was deleted since the last look, or rotated and packed: nothing then tells its age
+    /// from that of copies made meanwhile.
     deleted: bool,
     history: Vec<String>,
 }
@@ -371,6 +371,7 @@ impl World {
             std::fs::write(packed, "packed\n").unwrap();
             std::fs::remove_file(name).unwrap();
             self.gone.push(entry);
+            self.deleted |= self.anchor.is_some_and(|(anchor, _)| anchor.inode == entry.inode);
         }
     }
 

@@ -12,6 +12,8 @@
 //!   compressed or moved away;
 //! - lines written to a rotated file later than a minute after its last one, or across a restart,
 //!   are lost;
+//! - lines of a file that was truncated after it was copied, then renamed and packed, all before it
+//!   was looked at, may come after those of the next file;
 //! - an unfinished last line of a rotated file is delivered after two seconds; should its writer
 //!   then finish it, the rest comes as a line of its own. If it was the only line of its file, it
 //!   comes again after a restart.
