@@ -738,6 +738,11 @@ fn every_line_exactly_once() {
             let from = world.history.len().saturating_sub(40);
             let kind = (world.mode, world.dated, world.linked);
             eprintln!("seed {seed} {kind:?}: …\n{}", world.history[from..].join("\n"));
+            if !sekisho::source::watch::available() {
+                eprintln!(
+                    "there is no inotify left: raise fs.inotify.max_user_instances, begin again"
+                );
+            }
             std::panic::resume_unwind(panic);
         }
         delivered += world.delivered;
