@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod crash;
+mod entries;
 mod follow;
 mod journald;
 mod places;
