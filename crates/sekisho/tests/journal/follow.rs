@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use sekisho_oracle::cases;
 
 use crate::PATIENCE;
 use crate::journald::Journald;
+use crate::server::Server;
 
 struct Reader {
     sources: Sources,
@@ -243,6 +245,30 @@ fn corrupt_files_do_no_harm() {
     reader.until("a: m200");
     // What can still be read of the second file is the same entries.
     reader.check(lines("a", 0..201));
+}
+
+/// The kernel gives each user a number of inotify instances, and journalctl follows nothing without one.
+#[test]
+fn where_the_kernel_has_no_watches_left_entries_are_found_all_the_same() {
+    const NO_WATCHES: &str = "echo 0 > /proc/sys/user/max_inotify_instances && exec \"$@\"";
+    let Some(journald) = Journald::start("") else { return };
+    let jail = format!("[j]\nbackend = systemd[journalpath={}]\n", journald.root().display());
+    let mut server = Server::new(None, &jail);
+    journald.write("a", "fail 10.0.0.1");
+    server.start_inside(|command| {
+        let mut inside = Command::new("unshare");
+        inside.args(["--user", "--map-root-user", "sh", "-c", NO_WATCHES, "sh"]);
+        inside.arg(command.get_program()).args(command.get_args());
+        inside
+    });
+    server.until("operation", || server.log().contains("[j] Jail is in operation now"));
+    for number in 2..5 {
+        journald.write("a", &format!("fail 10.0.0.{number}"));
+        let found = format!("[j] Ban 10.0.0.{number}");
+        server.until(&found, || server.log().contains(&found));
+    }
+    assert_eq!(server.found("j").len(), 4, "{:?}", server.found("j"));
+    assert!(server.log().contains("raise fs.inotify.max_user_instances"), "{}", server.log());
 }
 
 /// Not a check but a measurement: `cargo test --release -p sekisho --test journal -- --ignored

@@ -41,6 +41,8 @@ const BACKOFF_MAX: Span = Span::from_secs(60);
 const QUIET: Span = Span::from_millis(500);
 /// … or nothing at all for so long.
 const EMPTY: Span = Span::from_secs(2);
+/// What journalctl says when it cannot follow; it then prints what there is, and ends.
+const NO_WATCHES: &str = "Insufficient watch descriptors";
 /// How often a journal that does not exist is looked for.
 const NO_JOURNAL: Span = Span::from_secs(1);
 /// Entries that seem older than the start count as live after this time: the clock was set back.
@@ -186,6 +188,8 @@ enum End {
     Again(bool),
     /// It has to be started again to see another journal.
     Moved,
+    /// It has printed all there was, but cannot follow.
+    Finished,
 }
 
 /// Why a child's output is read no longer.
@@ -249,9 +253,11 @@ impl Stream {
                 self.waker.clear();
                 continue;
             }
-            match self.run_child(view.as_mut()) {
+            let before = view.as_ref().map_or(0, View::entries);
+            let end = self.run_child(view.as_mut());
+            match end {
                 End::Closed => return,
-                End::Again(true) => backoff = BACKOFF_MIN,
+                End::Again(true) | End::Finished => backoff = BACKOFF_MIN,
                 End::Again(false) => {}
                 // The child did no wrong: nothing has to be waited for.
                 End::Moved => backoff = Span(0),
@@ -263,7 +269,21 @@ impl Stream {
             }
             wait_readable([self.waker.as_fd()], Some(backoff));
             self.waker.clear();
+            if let (End::Finished, Some(view)) = (end, &mut view) {
+                self.wait_for_more(view, before);
+            }
             backoff = Span(backoff.0.saturating_mul(2)).clamp(BACKOFF_MIN, BACKOFF_MAX);
+        }
+    }
+
+    /// Waits until there are more entries than `before`, or another journal.
+    fn wait_for_more(&mut self, view: &mut View, before: u64) {
+        let same = |view: &mut View| {
+            view.look(clock::now().mono).is_ok_and(|here| here) && view.entries() == before
+        };
+        while !self.closing() && same(view) {
+            wait_readable([self.waker.as_fd()], Some(LOOK_EVERY));
+            self.waker.clear();
         }
     }
 
@@ -322,8 +342,8 @@ impl Stream {
             Why::Moved => return End::Moved,
             Why::Ended => {}
         }
-        let failed = status.is_ok_and(|s| s.code().is_some_and(|code| code != 0));
-        if failed && !fed.any && matches!(self.from, From::Cursor(_)) {
+        let code = status.ok().and_then(|status| status.code());
+        if code.is_some_and(|code| code != 0) && !fed.any && matches!(self.from, From::Cursor(_)) {
             self.failures_at_cursor += 1;
             if self.failures_at_cursor >= 2 {
                 // The cursor is of another journal; its time still holds.
@@ -334,6 +354,14 @@ impl Stream {
             }
         }
         let said = String::from_utf8_lossy(&std::mem::take(&mut fed.stderr)).trim().to_owned();
+        if code == Some(0) && said.contains(NO_WATCHES) {
+            self.trouble(
+                "journalctl cannot follow the journal, there are no inotify instances left; journal \
+                 entries are found up to a second later; raise fs.inotify.max_user_instances"
+                    .to_owned(),
+            );
+            return if self.catch_up() { End::Finished } else { End::Closed };
+        }
         let text = if said.is_empty() {
             "journalctl ended; starting it again behind the last entry".to_owned()
         } else {

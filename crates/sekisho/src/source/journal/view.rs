@@ -84,6 +84,11 @@ impl View {
         }
     }
 
+    /// How many entries there are in the files that may grow.
+    pub fn entries(&self) -> u64 {
+        self.files.values().map(|(file, _)| number_of_entries(file)).sum()
+    }
+
     /// Wakes journalctl if there is more to read. `false` when the journal is somewhere else by now,
     /// and a new view is needed.
     pub fn look(&mut self, now: Monotonic) -> io::Result<bool> {
