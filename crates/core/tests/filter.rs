@@ -443,6 +443,29 @@ fn a_skipped_line_still_lends_its_date() {
     assert_eq!(shown, ["1.1.1.1 -40", "2.2.2.2 -20"]);
 }
 
+/// An odd date counts as now, and is lent as such, whether its line was worth judging or not.
+#[test]
+fn a_skipped_line_lends_an_odd_date() {
+    let data = b"2020-10-19T17:44:33+0200 innocent\nauthentication failed 1.1.1.1\n";
+    let found = |scanner: &dyn Fn(&Filter) -> Scanner| {
+        let mut filter =
+            Filter::compile(&spec(&["authentication failed <HOST>$"]), &Zone::utc(), NOW).unwrap();
+        let scanner = scanner(&filter);
+        let mut found = Vec::new();
+        let mut readers = [Reader { filter: &mut filter, ctx: ctx() }];
+        process_batch(&mut readers, &scanner, data, &[], &mut |_, output| {
+            if let FilterOutput::Finding(finding) = output {
+                found.push((show(&finding), finding.matches));
+            }
+        });
+        found
+    };
+    let scanned = found(&|filter| Scanner::new(&[filter]));
+    assert_eq!(scanned, found(&|_| Scanner::new(&[])));
+    assert_eq!(scanned[0].0, "1.1.1.1 +0");
+    assert!(scanned[0].1[0].text().starts_with("2020-10-19"), "{scanned:?}");
+}
+
 #[test]
 fn a_batch_of_journal_entries_has_its_times() {
     let mut filter =

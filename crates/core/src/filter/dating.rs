@@ -16,7 +16,7 @@ use crate::failure::MatchedLine;
 use crate::time::{Span, Timestamp, Zone};
 use crate::value::repr_str;
 
-use super::{FilterOutput, LineContext};
+use super::{FilterOutput, LineContext, clip};
 
 /// How long the last date is borrowed by lines without one.
 const BORROW: Span = Span::from_secs(60);
@@ -119,13 +119,16 @@ impl Dating {
     }
 
     /// Takes note of the date of a line that is otherwise skipped; tells whether it had one.
-    pub fn note(&mut self, ctx: &LineContext<'_>, line: &str) -> bool {
+    fn note(&mut self, ctx: &LineContext<'_>, line: &str) -> bool {
         if let Some(hit) = self.detector.find(line, ctx.now)
             && let Some(text) = line.get(hit.span.clone())
             && !hit.empty
             && let Ok(Some(time)) = self.detector.time(&hit, ctx.now)
         {
             self.remember(time, text, self.detector.stamp(&hit));
+            if ctx.findtime.is_some() && too_far(ctx, time).is_some() {
+                self.last = Some(ctx.now);
+            }
             return true;
         }
         false
@@ -235,7 +238,7 @@ impl Dating {
             let Some(text) = bytes.and_then(|b| b.strip_suffix(b"\n")) else { return };
             let start = memchr::memrchr(b'\n', text).map_or(0, |at| at.saturating_add(1));
             let line = String::from_utf8_lossy(text.get(start..).unwrap_or(&[]));
-            if self.note(ctx, &line) {
+            if self.note(ctx, clip(&line)) {
                 return;
             }
             bytes = text.get(..start);
@@ -260,10 +263,7 @@ impl Dating {
     ) -> Option<Timestamp> {
         let odd = "Please check a jail for a timing issue. Line with odd timestamp:";
         if ctx.live {
-            let delta = time.since(ctx.now).0 / 1_000_000;
-            if delta.abs() <= TOLERANCE_SECS {
-                return Some(time);
-            }
+            let Some(delta) = too_far(ctx, time) else { return Some(time) };
             self.warn(Warning::OddTime, ctx, out, || {
                 let side = if delta < 0 { "before" } else { "after" };
                 let cause = if (LATENCY_SECS..0).contains(&delta) { "latency" } else { "timezone" };
@@ -316,6 +316,12 @@ impl Dating {
             }));
         }
     }
+}
+
+/// How many seconds a live line's date is from now, if that cannot be.
+fn too_far(ctx: &LineContext<'_>, time: Timestamp) -> Option<i64> {
+    let delta = time.since(ctx.now).0 / 1_000_000;
+    (ctx.live && delta.abs() > TOLERANCE_SECS).then_some(delta)
 }
 
 fn error(text: String) -> FilterOutput {

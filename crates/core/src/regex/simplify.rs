@@ -4,11 +4,13 @@
 //! groups that can never match, and the lookbehind in what `<IP6>` expands to, which only repeats
 //! what the text before it has matched already and would keep the linear engine from being used.
 
+use std::collections::BTreeSet;
+
 use super::ast::{Case, Node};
 
 /// The tree without what has no effect.
 pub fn simplify(root: &Node) -> Node {
-    let mut tree = rewrite(root, &[]);
+    let mut tree = rewrite(root, &BTreeSet::new());
     // What goes may take groups along that something else refers to.
     loop {
         let never = missing_groups(&tree);
@@ -19,22 +21,59 @@ pub fn simplify(root: &Node) -> Node {
     }
 }
 
-/// Groups that are referred to and are not there.
-fn missing_groups(root: &Node) -> Vec<usize> {
-    let (mut there, mut asked) = (Vec::new(), Vec::new());
+/// Groups that are referred to and can never take part: they are not there, or only behind
+/// conditions that ask for such groups.
+fn missing_groups(root: &Node) -> BTreeSet<usize> {
+    let mut there = BTreeSet::new();
+    loop {
+        let mut more = BTreeSet::new();
+        reachable(root, &there, &mut more);
+        if more.len() == there.len() {
+            break;
+        }
+        there = more;
+    }
+    let mut missing = BTreeSet::new();
     root.any(&mut |node| {
-        match node {
-            Node::Group(group, _) => there.push(*group),
-            Node::Backref(group, _) | Node::Conditional { group, .. } => asked.push(*group),
-            _ => {}
+        if let Node::Backref(group, _) | Node::Conditional { group, .. } = node
+            && !there.contains(group)
+        {
+            missing.insert(*group);
         }
         false
     });
-    asked.retain(|group| !there.contains(group));
-    asked
+    missing
 }
 
-fn rewrite(node: &Node, never: &[usize]) -> Node {
+/// The groups that may take part if those in `there` may.
+fn reachable(node: &Node, there: &BTreeSet<usize>, found: &mut BTreeSet<usize>) {
+    match node {
+        Node::Group(group, node) => {
+            found.insert(*group);
+            reachable(node, there, found);
+        }
+        Node::Conditional { group, yes, no } => {
+            reachable(no, there, found);
+            if there.contains(group) {
+                reachable(yes, there, found);
+            }
+        }
+        Node::Atomic(node) | Node::Repeat { node, .. } | Node::Look { node, .. } => {
+            reachable(node, there, found);
+        }
+        Node::Concat(nodes) | Node::Alternate(nodes) => {
+            nodes.iter().for_each(|node| reachable(node, there, found));
+        }
+        Node::Empty
+        | Node::Literal(..)
+        | Node::Any { .. }
+        | Node::Set(_)
+        | Node::Assert(_)
+        | Node::Backref(..) => {}
+    }
+}
+
+fn rewrite(node: &Node, never: &BTreeSet<usize>) -> Node {
     let boxed = |node: &Node| Box::new(rewrite(node, never));
     match node {
         Node::Repeat { max: Some(0), .. } => Node::Empty,

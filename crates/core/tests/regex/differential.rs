@@ -3,7 +3,7 @@
 //! The pairs come from a seeded generator, so a failure repeats.
 
 use crate::generate::matching;
-use crate::python::{Answer, Judge};
+use crate::python::{Answer, EmptyTurns, Judge};
 use crate::{check_literals, pairs, seed, spans};
 use sekisho_core::regex::{Flags, MatchError, Regex};
 use sekisho_oracle::{Random, report};
@@ -332,7 +332,14 @@ impl Tally {
             if ours.as_ref().is_err_and(|error| *error == MatchError.to_string()) {
                 self.limits += 1;
             } else if ours == theirs {
-            } else if ours.is_ok() && theirs.is_ok() && python.limits_empty_turns(pattern, flags) {
+            } else if ours.is_ok()
+                && theirs.is_ok()
+                && match python.empty_turns(pattern, flags) {
+                    EmptyTurns::None => false,
+                    EmptyTurns::Unlimited => loses_empty_groups(&ours, &theirs),
+                    EmptyTurns::Limited => true,
+                }
+            {
                 self.empty_turns += 1;
             } else {
                 self.differences += 1;
@@ -355,6 +362,31 @@ impl Tally {
         );
         report(what, "Python's re", self.pairs, &unit);
     }
+}
+
+/// Whether all the difference is that Python knows of groups which matched the empty text.
+fn loses_empty_groups(ours: &Answer, theirs: &Answer) -> bool {
+    let (Ok(Some(ours)), Ok(Some(theirs))) = (ours, theirs) else { return false };
+    let excused = |ours: &Option<_>, theirs: &Option<(usize, usize)>| {
+        ours == theirs || ours.is_none() && theirs.is_some_and(|(from, to)| from == to)
+    };
+    ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(o, t)| excused(o, t))
+}
+
+#[test]
+fn only_empty_groups_are_excused() {
+    let answer = |spans: &[Option<(usize, usize)>]| Ok(Some(spans.to_vec()));
+    let theirs = answer(&[Some((0, 3)), Some((1, 1))]);
+    for (ours, excused) in [
+        (answer(&[Some((0, 3)), None]), true),
+        (answer(&[Some((0, 2)), None]), false),
+        (answer(&[Some((0, 3)), Some((2, 2))]), false),
+        (Ok(None), false),
+    ] {
+        assert_eq!(loses_empty_groups(&ours, &theirs), excused, "{ours:?}");
+    }
+    let set = answer(&[Some((0, 3)), Some((1, 2))]);
+    assert!(!loses_empty_groups(&answer(&[Some((0, 3)), None]), &set));
 }
 
 /// Patterns are made in batches of this many.

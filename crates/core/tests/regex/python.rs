@@ -8,6 +8,17 @@ use std::process::Command;
 /// A match as spans of bytes by group, no match, or why the pattern does not compile.
 pub type Answer = Result<Option<Vec<Option<(usize, usize)>>>, String>;
 
+/// Repetitions of what may match the empty text and has groups.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum EmptyTurns {
+    /// There are none.
+    None,
+    /// None has an upper limit.
+    Unlimited,
+    /// Up to a number of times.
+    Limited,
+}
+
 /// Python's `re`, ready to be asked.
 pub struct Judge(Python);
 
@@ -27,12 +38,13 @@ def inside(value):
     elif isinstance(value, (tuple, list)):
         for part in value:
             yield from inside(part)
-def limits_empty_turns(node):
+def empty_turns(node):
     op, of = node
-    if op in (sre.MAX_REPEAT, sre.MIN_REPEAT) and 1 < of[1] != sre.MAXREPEAT:
+    known = max(map(empty_turns, inside(of)), default=0)
+    if op in (sre.MAX_REPEAT, sre.MIN_REPEAT) and of[1] > 1:
         if of[2].getwidth()[0] == 0 and any(map(captures, of[2])):
-            return True
-    return any(map(limits_empty_turns, inside(of)))
+            return max(known, 1 if of[1] == sre.MAXREPEAT else 2)
+    return known
 def compiled(pattern, flags):
     key = pattern, flags
     if key not in cache:
@@ -49,7 +61,7 @@ def compiled(pattern, flags):
 def answer(pattern, text, multi_line):
     if text is None:
         parsed = _parser.parse(pattern, re.MULTILINE if multi_line else 0)
-        return any(map(limits_empty_turns, parsed))
+        return max(map(empty_turns, parsed), default=0)
     r = compiled(pattern, re.MULTILINE if multi_line else 0)
     if isinstance(r, str):
         return r
@@ -81,10 +93,14 @@ impl Judge {
         self.0.ask_all(asked).into_iter().map(answer).collect()
     }
 
-    /// Whether a pattern repeats, up to a number of times, what may match the empty text and has
-    /// groups. Python's turns cannot be counted for it: docs/COMPAT.md, "Deliberate differences".
-    pub fn limits_empty_turns(&mut self, pattern: &str, flags: Flags) -> bool {
-        self.0.ask(&json!([pattern, null, flags.multi_line])) == Value::Bool(true)
+    /// Whether a pattern repeats what may match the empty text and has groups; Python takes turns
+    /// that match nothing otherwise: docs/COMPAT.md, "Deliberate differences".
+    pub fn empty_turns(&mut self, pattern: &str, flags: Flags) -> EmptyTurns {
+        match self.0.ask(&json!([pattern, null, flags.multi_line])).as_u64() {
+            Some(2) => EmptyTurns::Limited,
+            Some(1) => EmptyTurns::Unlimited,
+            _ => EmptyTurns::None,
+        }
     }
 }
 

@@ -58,6 +58,9 @@ fn matches() {
         // Conditions on groups that come later or never, and what goes with them.
         (r"(?:(x){0})(?(1)(a)|b)(?:\2)?", "ba", Some("b|-|-")),
         (r"(?:(?(3)(x)|y)(a)(b))+(?(1)c|d)", "yabxabc", Some("yabxabc|x|a|b")),
+        (r"(?(1)(a))?b", "ab", Some("b|-")),
+        (r"(?(1)(a)){2}b", "ab", Some("b|-")),
+        (r"(?:(?(2)(a)|x)(?(1)(b)|y))*", "xyxyab", Some("xyxy|-|-")),
         ("a(?#comment)b", "ab", Some("ab")),
         (r"a(?#co\)mment)b", "ab", Some("ab")),
         ("(?i:A)b", "ab", Some("ab")),
