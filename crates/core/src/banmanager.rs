@@ -225,6 +225,7 @@ mod tests {
             id: Id::Raw(format!("id{n}")),
             address: None,
             time: Timestamp::from_secs(time),
+            whole: false,
             ban_time: BanTime::from_secs(ban_time),
             ban_count: 0,
             failures: 1,

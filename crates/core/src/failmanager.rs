@@ -24,6 +24,8 @@ pub struct FailTicket {
     first: Timestamp,
     /// Last failure.
     pub time: Timestamp,
+    /// As in [`Failure`].
+    pub whole: bool,
     /// The estimated number of attempts within the window.
     pub retry: u32,
     /// The real number of failures.
@@ -55,7 +57,7 @@ pub struct Limits {
 
 impl FailTicket {
     /// Counts `count` more attempts at `time`.
-    fn count(&mut self, time: Timestamp, count: u32, find_time: Span) {
+    fn count(&mut self, (time, whole): (Timestamp, bool), count: u32, find_time: Span) {
         if time > self.time {
             if self.first < time.minus(find_time) {
                 let passed = time.since(self.first).as_secs_f64();
@@ -64,7 +66,7 @@ impl FailTicket {
                 self.retry = estimate.round_ties_even().max(0.0) as u32;
                 self.first = time.minus(find_time);
             }
-            self.time = time;
+            (self.time, self.whole) = (time, whole);
         }
         self.retry = self.retry.saturating_add(count);
     }
@@ -81,7 +83,7 @@ impl FailManager {
         self.total += 1;
         let attempts = failure.attempts.max(1);
         if let Some(ticket) = self.tickets.get_mut(&failure.id) {
-            ticket.count(failure.time, attempts, limits.find_time);
+            ticket.count((failure.time, failure.whole), attempts, limits.find_time);
             ticket.failures = ticket.failures.saturating_add(1);
             ticket.matches.extend(failure.matches);
             keep_last(&mut ticket.matches, limits.max_matches);
@@ -90,13 +92,14 @@ impl FailManager {
         if self.tickets.len() >= MAX_TICKETS {
             self.make_room();
         }
-        let Failure { id, address, time, mut matches, fields, .. } = failure;
+        let Failure { id, address, time, whole, mut matches, fields, .. } = failure;
         keep_last(&mut matches, limits.max_matches);
         let ticket = FailTicket {
             id: id.clone(),
             address,
             first: time,
             time,
+            whole,
             retry: attempts,
             failures: 1,
             matches,
@@ -118,7 +121,7 @@ impl FailManager {
     ) -> Option<u32> {
         let ticket = self.tickets.get_mut(id)?;
         self.total += 1;
-        ticket.count(time, extra, limits.find_time);
+        ticket.count((time, ticket.whole), extra, limits.find_time);
         // As in fail2ban, where only the first failure is the ticket itself.
         if ticket.failures == 1 {
             ticket.ban_count = ticket.ban_count.max(ban_count);
@@ -189,6 +192,7 @@ mod tests {
             id: Id::parse(ip),
             address: None,
             time: Timestamp::from_secs(at),
+            whole: false,
             attempts,
             matches: vec![MatchedLine::Whole(format!("line {at}"))],
             fields: Fields::default(),

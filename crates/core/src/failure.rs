@@ -73,6 +73,8 @@ pub struct Failure {
     pub address: Option<Id>,
     /// When it happened.
     pub time: Timestamp,
+    /// Whether that is a whole number in fail2ban, which `<time>` shows without a fraction.
+    pub whole: bool,
     /// How many attempts it stands for (at least 1).
     pub attempts: u32,
     /// The lines, oldest first.

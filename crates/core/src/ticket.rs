@@ -4,6 +4,7 @@ use crate::expr::Number;
 use crate::failure::{Fields, MatchedLine};
 use crate::id::Id;
 use crate::time::{Span, Timestamp};
+use crate::value::Value;
 
 /// How long a ban lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +63,9 @@ pub struct Ticket {
     pub address: Option<Id>,
     /// Time of the last failure: the ban's start.
     pub time: Timestamp,
+    /// Whether that is a whole number in fail2ban, as dates with a zone and stored times are: `<time>`
+    /// has no fraction then.
+    pub whole: bool,
     /// How long it lasts.
     pub ban_time: BanTime,
     /// How many times this id has been banned, this time included.
@@ -77,6 +81,14 @@ pub struct Ticket {
 }
 
 impl Ticket {
+    /// The begin of the ban as the number that fail2ban has.
+    pub fn time_value(&self) -> Value {
+        match self.whole {
+            true => Value::Int(self.time.as_secs()),
+            false => Value::Float(self.time.as_secs_f64()),
+        }
+    }
+
     /// The begin of the ban in whole seconds, as the database keeps it (Python's `round`): rounded
     /// down, a line that is read twice would seem to be later than the ban it led to.
     pub fn stored_secs(&self) -> i64 {

@@ -23,6 +23,7 @@ fn ticket(id: &str, matches: Vec<MatchedLine>, fields: &[(&str, Value)], restore
         id: Id::parse(id),
         address: None,
         time: Timestamp(1_795_400_821_250_000),
+        whole: restored,
         ban_time: BanTime::For(Span::from_secs(600)),
         ban_count: 3,
         failures: 5,
@@ -48,11 +49,13 @@ fn tags_of_a_ticket() {
     t.address = Some(Id::parse("2001:db8::1"));
     let net = ticket("5.5.5.0/24", vec![], &[], true);
     let raw = ticket("user@host", vec![], &[], false);
+    let zoned = Ticket { whole: true, ..raw.clone() };
     for (t, text, expected) in [
         (Some(&t), "<ip> <fid> <family>", "2001:db8::1 10.1.2.3 inet6"),
         (Some(&t), "<jail.name> <ip-host> <time>", "j1 None 1795400821.25"),
         (Some(&t), "<F-USER>,<F-X>,<F-user>,<nosuch>", "x,,<F-user>,<nosuch>"),
         (Some(&net), "<ip> <ip-rev> <time> <restored>", "5.5.5.0/24 0/24.5.5.5. 1795400821 1"),
+        (Some(&zoned), "<time> <restored>", "1795400821 0"),
         (Some(&raw), "<ip>,<family>,<ip-rev>,<bantime>", "user@host,None,,600"),
         (None, "[<ip><fid><family><ip-rev><matches>]<failures><sp>x", "[]0 x"),
     ] {

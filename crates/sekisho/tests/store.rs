@@ -110,6 +110,7 @@ fn ticket(id: &str) -> Ticket {
         id: Id::parse(id),
         address: None,
         time: Timestamp::from_secs(now() - 10),
+        whole: false,
         ban_time: BanTime::For(Span::from_secs(600)),
         ban_count: 2,
         failures: 5,
@@ -123,7 +124,7 @@ fn ticket(id: &str) -> Ticket {
 }
 
 fn restored(mut ticket: Ticket) -> Ticket {
-    ticket.restored = true;
+    (ticket.restored, ticket.whole) = (true, true);
     ticket
 }
 

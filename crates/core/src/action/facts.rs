@@ -126,7 +126,7 @@ impl Facts<'_> {
 
     fn time(&self) -> String {
         match self.ticket {
-            Some(ticket) => time_text(ticket),
+            Some(ticket) => ticket.time_value().repr(),
             None => repr_float(self.now.as_secs_f64()),
         }
     }
@@ -142,21 +142,12 @@ pub fn raw_ticket(ticket: &Ticket) -> String {
     format!(
         "BanTicket: ip={} time={} bantime={} bancount={} #attempts={} matches={}",
         ticket.id,
-        time_text(ticket),
+        ticket.time_value().repr(),
         ticket.ban_time.as_secs(),
         ticket.ban_count,
         ticket.failures,
         matches(ticket).repr()
     )
-}
-
-/// Fresh tickets have a float time in fail2ban, restored ones an integer; scripts see both.
-fn time_text(ticket: &Ticket) -> String {
-    if ticket.restored {
-        ticket.time.as_secs().to_string()
-    } else {
-        repr_float(ticket.time.as_secs_f64())
-    }
 }
 
 fn matches(ticket: &Ticket) -> Value {

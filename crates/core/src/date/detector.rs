@@ -26,7 +26,8 @@ pub struct DateHit {
     parsed: Parsed,
 }
 
-/// How the time of a line is known. `fail2ban-regex` shows the difference, nothing depends on it.
+/// How the time of a line is known. `<time>` and `fail2ban-regex` show the difference, nothing else
+/// depends on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Stamp {
     /// Not at all: no date in the line, none to borrow, and no clock to judge by.

@@ -54,6 +54,7 @@ impl Jail {
             id: about.id.clone(),
             address: None,
             time: desk.now.wall,
+            whole: false,
             ban_time: BanTime::from_secs(about.ban_time.unwrap_or(self.spec.ban_time)),
             ban_count: 1,
             failures: about.failures,

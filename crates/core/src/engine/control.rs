@@ -273,6 +273,7 @@ impl Engine {
                     id: Id::parse(id),
                     address: None,
                     time: self.desk.now.wall,
+                    whole: false,
                     attempts: u32::try_from(matches.len()).unwrap_or(u32::MAX).max(1),
                     matches: matches.iter().cloned().map(MatchedLine::Whole).collect(),
                     fields: Fields::default(),

@@ -65,6 +65,7 @@ fn candidate(failure: &Failure) -> Ticket {
         id: failure.id.clone(),
         address: failure.address.clone(),
         time: failure.time,
+        whole: failure.whole,
         ban_time: BanTime::from_secs(0),
         ban_count: 0,
         failures: failure.attempts,
@@ -277,7 +278,9 @@ impl Jail {
 
     /// Counts a failure and bans if that was enough.
     fn count(&mut self, desk: &mut Desk, mut failure: Failure, word: &str) {
-        failure.time = failure.time.min(desk.now.wall);
+        if failure.time > desk.now.wall {
+            (failure.time, failure.whole) = (desk.now.wall, false);
+        }
         let (id, time) = (failure.id.clone(), failure.time);
         let text = format!("[{}] {word} {id} - {}", self.name, desk.time(time));
         desk.log(Level::Info, logger::FILTER, text);
@@ -296,12 +299,14 @@ impl Jail {
     /// Bans an id that has failed often enough.
     pub fn ban_failed(&mut self, desk: &mut Desk, id: &Id) {
         let Some(failed) = self.fails.take(id) else { return };
-        let FailTicket { id, address, time, failures, matches, fields, ban_count, .. } = failed;
+        let FailTicket { id, address, time, whole, failures, matches, fields, ban_count, .. } =
+            failed;
         let ban_time = self.spec.default_ban_time();
         let ticket = Ticket {
             id,
             address,
             time,
+            whole,
             ban_time,
             ban_count,
             failures,
@@ -318,6 +323,7 @@ impl Jail {
             id,
             address: None,
             time: desk.now.wall,
+            whole: false,
             ban_time: self.spec.default_ban_time(),
             ban_count: 0,
             failures: 0,

@@ -268,6 +268,7 @@ fn leftover(id: Id) -> Ticket {
         id,
         address: None,
         time: Timestamp::default(),
+        whole: true,
         ban_time: BanTime::Permanent,
         ban_count: 1,
         failures: 0,

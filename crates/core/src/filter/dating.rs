@@ -103,7 +103,10 @@ impl Dating {
             None => self.detect(ctx, line, out)?,
         };
         if let (Some(time), Some(findtime)) = (dated.time, ctx.findtime) {
-            dated.time = Some(self.plausible(ctx, time, findtime, line, out)?);
+            let judged = self.plausible(ctx, time, findtime, line, out)?;
+            if judged != time {
+                (dated.time, dated.stamp) = (Some(judged), Stamp::Local);
+            }
         }
         Some(dated)
     }
@@ -277,7 +280,7 @@ impl Dating {
                     format!("{odd} {line}"),
                 ]
             });
-            self.last = Some(ctx.now);
+            (self.last, self.last_stamp) = (Some(ctx.now), Stamp::Local);
             return Some(ctx.now);
         }
         if time < ctx.now.minus(span(findtime)) {

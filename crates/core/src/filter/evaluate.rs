@@ -4,6 +4,7 @@
 //! ignoreregexes are checked first, against the whole line. Which text a pattern sees (the whole
 //! line, the prefregex's content, the window) is decided here and nowhere else.
 
+use crate::date::Stamp;
 use crate::failure::{Fields, MatchedLine};
 use crate::regex::Captures;
 use crate::value::{Value, repr_str};
@@ -169,12 +170,15 @@ impl Filter {
         matches.truncate(MAX_MATCHES);
         let time = dated.time.unwrap_or(ctx.now);
         // A failure is never in the future, or it would outlive its ban.
-        let time = if ctx.findtime.is_some() { time.min(ctx.now) } else { time };
+        let (time, stamp) = match ctx.findtime {
+            Some(_) if time > ctx.now => (ctx.now, Stamp::Local),
+            _ => (time, dated.stamp),
+        };
         let mut finding = Finding {
             id: FoundId::Unknown,
             address: None,
             time,
-            stamp: dated.stamp,
+            stamp,
             attempts: 1,
             matches,
             fields,

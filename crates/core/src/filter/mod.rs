@@ -121,8 +121,9 @@ pub struct Finding {
 impl Finding {
     /// The failure to count, for one id (a name's findings are made for each of its addresses).
     pub fn into_failure(self, id: Id) -> Failure {
-        let Finding { address, time, attempts, matches, fields, .. } = self;
-        Failure { id, address, time, attempts, matches, fields: fields.known() }
+        let Finding { address, time, stamp, attempts, matches, fields, .. } = self;
+        let whole = stamp == Stamp::Zoned;
+        Failure { id, address, time, whole, attempts, matches, fields: fields.known() }
     }
 }
 

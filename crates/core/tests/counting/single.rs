@@ -124,6 +124,7 @@ impl Sequence {
                     id: Id::parse(&id(n)),
                     address: None,
                     time: instant(at),
+                    whole: false,
                     attempts: count,
                     matches: (0..lines).map(|i| MatchedLine::Whole(format!("line {i}"))).collect(),
                     fields: Fields::default(),

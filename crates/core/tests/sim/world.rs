@@ -454,6 +454,7 @@ impl World {
                     id: Id::parse(id),
                     address: None,
                     time: Timestamp(self.wall - age),
+                    whole: false,
                     attempts: 1,
                     matches: vec![MatchedLine::Whole("line".into())],
                     fields: Fields::default(),

@@ -225,6 +225,7 @@ mod tests {
             id: id(),
             address: None,
             time,
+            whole: false,
             ban_time: BanTime::from_secs(600),
             ban_count: 2,
             failures: 5,

@@ -1,6 +1,5 @@
 //! `--out`: one line per failure and nothing else, for scripts.
 
-use std::borrow::Cow;
 use std::io::{self, Write};
 use std::net::IpAddr;
 
@@ -63,6 +62,7 @@ fn print_tags(out: &mut dyn Write, text: &str, id: &Id, finding: &Finding) -> io
         id: id.clone(),
         address: finding.address.clone(),
         time: finding.time,
+        whole: finding.stamp == Stamp::Zoned,
         ban_time: BanTime::For(sekisho_core::time::Span::from_secs(600)),
         ban_count: 0,
         failures: 0,
@@ -76,10 +76,6 @@ fn print_tags(out: &mut dyn Write, text: &str, id: &Id, finding: &Finding) -> io
         ticket: Some(&ticket),
         family: RunFamily::of(id.family()),
         now: finding.time,
-    };
-    let text = match finding.stamp {
-        Stamp::Zoned => Cow::Owned(text.replace("<time>", &finding.time.as_secs().to_string())),
-        Stamp::Local | Stamp::Missing => Cow::Borrowed(text),
     };
     let mut pieces = text.split("<msg>").map(|piece| facts.plain(piece, &mut Names));
     let first = pieces.next().unwrap_or_default();

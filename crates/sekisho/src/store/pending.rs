@@ -135,7 +135,8 @@ impl Pending {
             match op {
                 StoreOp::AddBan { jail: j, ticket } if **j == *jail => {
                     let time = Timestamp::from_secs(ticket.stored_secs());
-                    let restored = Ticket { restored: true, time, ..(**ticket).clone() };
+                    let restored =
+                        Ticket { restored: true, time, whole: true, ..(**ticket).clone() };
                     bans.insert(text(ticket), restored);
                 }
                 StoreOp::DeleteBan { jail: j, id } if **j == *jail => {

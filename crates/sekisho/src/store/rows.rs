@@ -172,6 +172,7 @@ pub fn ticket(ip: &str, time: i64, ban_time: f64, count: i64, data: Data) -> Tic
         id: Id::parse(ip),
         address: None,
         time: Timestamp::from_secs(time),
+        whole: true,
         // −2, "unknown" of an old file, counts as permanent: a jail caps it to its own ban time.
         ban_time: BanTime::from_secs_f64(ban_time),
         ban_count: u32::try_from(count.max(0)).unwrap_or(u32::MAX),

@@ -137,6 +137,7 @@ pub fn ticket(ip: &str) -> Ticket {
         id: Id::parse(ip),
         address: None,
         time: Timestamp::from_secs(1_700_000_000),
+        whole: false,
         ban_time: BanTime::For(Span::from_secs(600)),
         ban_count: 1,
         failures: 0,

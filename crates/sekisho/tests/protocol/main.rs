@@ -18,3 +18,4 @@ mod peers;
 mod script;
 mod site;
 mod targets;
+mod times;

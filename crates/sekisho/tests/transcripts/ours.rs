@@ -151,6 +151,7 @@ impl World {
             id: Id::parse(&failed.id),
             address: failed.address.as_deref().map(Id::parse),
             time: self.now.wall,
+            whole: false,
             attempts: 1,
             matches: vec![MatchedLine::Whole(line.to_owned())],
             fields,

@@ -108,15 +108,10 @@ pub fn jail_facts(counters: Counters) -> Json {
 pub fn ticket(ticket: &Ticket) -> Json {
     let fields: Vec<Json> =
         ticket.fields.iter().map(|(name, value)| json!([name, to_json(value, 0)])).collect();
-    // Fresh tickets have a float time in fail2ban, restored ones an integer.
-    let time = match ticket.restored {
-        true => json!(ticket.time.as_secs()),
-        false => json!(ticket.time.as_secs_f64()),
-    };
     json!({
         "fid": id(&ticket.id),
         "ip": id(ticket.address.as_ref().unwrap_or(&ticket.id)),
-        "time": time,
+        "time": to_json(&ticket.time_value(), 0),
         "bantime": ticket.ban_time.as_secs(),
         "bancount": ticket.ban_count,
         "failures": ticket.failures,

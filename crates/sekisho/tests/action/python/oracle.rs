@@ -64,6 +64,7 @@ fn ticket(told: &Json) -> Ticket {
         id: Id::parse(told["id"].as_str().unwrap()),
         address,
         time: Timestamp::from_secs_f64(told["time"].as_f64().unwrap()),
+        whole: told["time"].is_i64(),
         ban_time: match int("bantime") {
             -1 => BanTime::Permanent,
             secs => BanTime::For(Span::from_secs(secs)),
@@ -163,6 +164,7 @@ fn cases(fail2ban: &Fail2ban) -> Vec<Case> {
         t["fields"] = json!({"user": "it's $(id)", "fport": "22", "list": ["a", "b"]});
         t["matches"] = json!([["before ", "DATE", " after\n"], "whole"]);
         t["bantime"] = json!(-1);
+        t["time"] = json!(1_700_000_001);
         t["bancount"] = json!(7);
     });
     let restored = told("198.51.100.7", |t| {
