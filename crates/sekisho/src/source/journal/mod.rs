@@ -2,7 +2,7 @@
 //!
 //! One thread and one child per source. The child prints entries in the export format; it is started
 //! again, behind the last entry handed on, whenever it ends. It sees the journal through a folder of
-//! links ([`view`]), by which it is woken as soon as there is something to read. Reading through the
+//! links ([`view`], [`look`]), by which it is woken as soon as there is something to read. Reading through the
 //! program instead of a library keeps hostile journal files out of this process and needs no unsafe
 //! code; ARCHITECTURE.md has the figures. Must never hang on the child: it is killed when the
 //! source ends, and a missing program is said and tried again.
@@ -25,11 +25,12 @@ use super::{Context, Source};
 use crate::clock;
 use command::{From, Journal};
 use entry::{Entry, Parser};
-use view::{LOOK_EVERY, View};
+use look::{Ended, LOOK_EVERY, Look, Looks};
 
 pub mod command;
 pub mod entry;
-pub mod view;
+mod look;
+mod view;
 
 /// What is kept of the child's error messages.
 const STDERR_MAX: usize = 4096;
@@ -53,6 +54,7 @@ const TROUBLE_EVERY: Span = Span::from_secs(86_400);
 /// All journal sources.
 struct Journals {
     context: Context,
+    looks: Option<Arc<Looks>>,
     streams: BTreeMap<SourceId, Handle>,
 }
 
@@ -64,7 +66,8 @@ struct Handle {
 
 /// Prepares; threads begin with their sources.
 pub fn start(context: &Context) -> io::Result<Box<dyn Source>> {
-    Ok(Box::new(Journals { context: context.clone(), streams: BTreeMap::new() }))
+    let looks = context.options.folder.clone().map(|folder| Arc::new(Looks::new(folder)));
+    Ok(Box::new(Journals { context: context.clone(), looks, streams: BTreeMap::new() }))
 }
 
 impl Source for Journals {
@@ -131,6 +134,7 @@ impl Journals {
         let begun = clock::now();
         let mut stream = Stream {
             context: self.context.clone(),
+            looks: self.looks.clone(),
             closed: Arc::clone(&closed),
             waker: Arc::clone(&waker),
             source,
@@ -160,6 +164,7 @@ impl Journals {
 /// One source and its child.
 struct Stream {
     context: Context,
+    looks: Option<Arc<Looks>>,
     closed: Arc<AtomicBool>,
     waker: Arc<Waker>,
     source: SourceId,
@@ -238,23 +243,21 @@ impl Stream {
         }
         let mut backoff = BACKOFF_MIN;
         while !self.closing() {
-            let mut view = self.view();
-            if view.as_ref().is_some_and(View::is_empty) {
+            let Some(look) = self.look() else {
                 self.trouble(
                     "There is no journal yet, it is waited for; check journalpath and journalfiles, \
                      or that systemd-journald runs"
                         .to_owned(),
                 );
-                drop(view);
                 if !self.catch_up() {
                     return;
                 }
                 wait_readable([self.waker.as_fd()], Some(NO_JOURNAL));
                 self.waker.clear();
                 continue;
-            }
-            let before = view.as_ref().map_or(0, View::entries);
-            let end = self.run_child(view.as_mut());
+            };
+            let before = look.as_ref().map_or(0, |look| look.entries());
+            let end = self.run_child(look.as_deref());
             match end {
                 End::Closed => return,
                 End::Again(true) | End::Finished => backoff = BACKOFF_MIN,
@@ -269,44 +272,40 @@ impl Stream {
             }
             wait_readable([self.waker.as_fd()], Some(backoff));
             self.waker.clear();
-            if let (End::Finished, Some(view)) = (end, &mut view) {
-                self.wait_for_more(view, before);
+            if let (End::Finished, Some(look)) = (end, &look) {
+                self.wait_for_more(look, before);
             }
             backoff = Span(backoff.0.saturating_mul(2)).clamp(BACKOFF_MIN, BACKOFF_MAX);
         }
     }
 
     /// Waits until there are more entries than `before`, or another journal.
-    fn wait_for_more(&mut self, view: &mut View, before: u64) {
-        let same = |view: &mut View| {
-            view.look(clock::now().mono).is_ok_and(|here| here) && view.entries() == before
-        };
-        while !self.closing() && same(view) {
+    fn wait_for_more(&mut self, look: &Look, before: u64) {
+        while !self.closing() && look.ended().is_none() && look.entries() == before {
             wait_readable([self.waker.as_fd()], Some(LOOK_EVERY));
             self.waker.clear();
         }
     }
 
-    /// The folder through which the next child reads; without one it comes to know later what
-    /// there is to read.
-    fn view(&mut self) -> Option<View> {
-        let folder = self.context.options.folder.as_ref()?;
-        let folder = folder.join(self.source.0.to_string());
-        match View::new(folder.clone(), &self.journal, clock::now().mono) {
-            Ok(view) => Some(view),
+    /// The look with whose folder the next child reads, without which it comes to know later what there
+    /// is to read; nothing where there is no journal.
+    fn look(&mut self) -> Option<Option<Arc<Look>>> {
+        let Some(looks) = self.looks.clone() else { return Some(None) };
+        match looks.at(&self.journal, &self.waker) {
+            Ok(look) => look.map(Some),
             Err(e) => {
                 self.trouble(format!(
                     "{} cannot be used: {e}; journal entries are found up to 250 ms later; make the \
                      folder of the pid file writable for the server",
-                    folder.display()
+                    looks.folder().display()
                 ));
-                None
+                Some(None)
             }
         }
     }
 
-    fn spawn(&self, view: Option<&View>) -> io::Result<Child> {
-        let folder = view.map(View::folder);
+    fn spawn(&self, look: Option<&Look>) -> io::Result<Child> {
+        let folder = look.map(Look::folder);
         Command::new(&self.context.options.journalctl)
             .arg("--follow")
             .args(self.journal.arguments(&self.matches, &self.from, folder))
@@ -318,8 +317,8 @@ impl Stream {
             .spawn()
     }
 
-    fn run_child(&mut self, view: Option<&mut View>) -> End {
-        let mut child = match self.spawn(view.as_deref()) {
+    fn run_child(&mut self, look: Option<&Look>) -> End {
+        let mut child = match self.spawn(look) {
             Ok(child) => child,
             Err(e) => {
                 let text = format!(
@@ -332,7 +331,7 @@ impl Stream {
             }
         };
         let mut fed = Fed::default();
-        let why = self.read_child(&mut child, view, &mut fed);
+        let why = self.read_child(&mut child, look, &mut fed);
         // It may have ended already.
         let _ = child.kill();
         let status = child.wait();
@@ -373,7 +372,7 @@ impl Stream {
     }
 
     /// Reads until the child ends its output, or there is another reason to end it.
-    fn read_child(&mut self, child: &mut Child, mut view: Option<&mut View>, fed: &mut Fed) -> Why {
+    fn read_child(&mut self, child: &mut Child, mut look: Option<&Look>, fed: &mut Fed) -> Why {
         let (Some(mut stdout), mut stderr) = (child.stdout.take(), child.stderr.take()) else {
             return Why::Ended;
         };
@@ -389,20 +388,31 @@ impl Stream {
         let mut fed_at = clock::now().mono;
         loop {
             let backlog = (!self.caught_up).then_some(if fed.any { QUIET } else { EMPTY });
-            let timeout = view.is_some().then_some(LOOK_EVERY).or(backlog);
             let (out, err) = match &stderr {
                 Some(stderr) => {
                     let fds = [stdout.as_fd(), self.waker.as_fd(), stderr.as_fd()];
-                    let [out, _, err] = wait_readable(fds, timeout);
+                    let [out, _, err] = wait_readable(fds, backlog);
                     (out, err)
                 }
                 None => {
-                    let [out, _] = wait_readable([stdout.as_fd(), self.waker.as_fd()], timeout);
+                    let [out, _] = wait_readable([stdout.as_fd(), self.waker.as_fd()], backlog);
                     (out, false)
                 }
             };
+            self.waker.clear();
             if self.closing() {
                 return Why::Closed;
+            }
+            match look.and_then(Look::ended) {
+                None => {}
+                Some(Ended::Moved) => return Why::Moved,
+                Some(Ended::Failed(e)) => {
+                    self.trouble(format!(
+                        "journalctl cannot be woken: {e}; journal entries are found up to 250 ms \
+                         later"
+                    ));
+                    look = None;
+                }
             }
             if err {
                 fed.read_stderr(&mut stderr);
@@ -411,17 +421,6 @@ impl Stream {
                 let now = clock::now().mono;
                 if backlog.is_some_and(|wait| now.since(fed_at) >= wait) && !self.catch_up() {
                     return Why::Closed;
-                }
-                match view.as_mut().map(|view| view.look(now)) {
-                    None | Some(Ok(true)) => {}
-                    Some(Ok(false)) => return Why::Moved,
-                    Some(Err(e)) => {
-                        self.trouble(format!(
-                            "journalctl cannot be woken: {e}; journal entries are found up to 250 ms \
-                             later"
-                        ));
-                        view = None;
-                    }
                 }
                 continue;
             }

@@ -2,7 +2,7 @@
 //!
 //! journald writes into mapped files, which inotify does not report, and announces what it wrote
 //! after 250 ms only: too late for a ban. So the number of entries in the files' headers is looked at
-//! every [`LOOK_EVERY`], and when it has grown, a file appears in a folder that journalctl watches;
+//! every few milliseconds ([`super::look`]), and when it has grown, a file appears in a folder that journalctl watches;
 //! that makes it look, and it reads on at once. To have such a folder that is ours, journalctl is
 //! given one with links to the journal's own folders, or to the files that `journalfiles` names and
 //! those that were rotated away from their names. Must never
@@ -20,8 +20,6 @@ use sekisho_core::time::{Monotonic, Span};
 use super::command::{Journal, Place};
 use crate::source::glob;
 
-/// How often the files are looked at.
-pub const LOOK_EVERY: Span = Span::from_millis(20);
 /// How often folders are searched for new files, even if they seem unchanged.
 const SEARCH_EVERY: Span = Span::from_secs(1);
 /// Files that are looked at. Entries of others come when journald announces them.
@@ -71,11 +69,6 @@ impl View {
         }
         view.search(now)?;
         Ok(view)
-    }
-
-    /// The folder for journalctl.
-    pub fn folder(&self) -> &Path {
-        &self.folder
     }
 
     /// Whether there is no journal at all.
