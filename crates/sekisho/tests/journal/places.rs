@@ -183,8 +183,7 @@ fn seen(judge: &mut Python, params: &BTreeMap<&str, &str>) -> BTreeSet<String> {
 /// What has to be read, and what may be.
 fn wanted(
     machine: &Machine,
-    old: &Fail2ban,
-    new: &Fail2ban,
+    [old, new]: &mut [Python; 2],
     text: &str,
 ) -> (BTreeSet<String>, BTreeSet<String>) {
     let mut params = map(text);
@@ -193,11 +192,11 @@ fn wanted(
         let all = machine.journalctl(namespace);
         return (all.clone(), all);
     }
-    let theirs = seen(&mut machine.judge(new), &params);
+    let theirs = seen(new, &params);
     if params.remove("rotated").is_some() {
         return (theirs.clone(), theirs);
     }
-    let before = seen(&mut machine.judge(old), &params);
+    let before = seen(old, &params);
     let may = &theirs | &before;
     let flags: u32 = params.get("journalflags").map_or(0, |flags| flags.parse().unwrap());
     // 1.1.1 forgets that `local` leaves out other machines.
@@ -228,6 +227,7 @@ fn parameters_open_what_fail2ban_opens() {
         .collect();
     let mut server = Server::new(None, &jails.concat());
     server.start_inside(|command| machine.inside(command));
+    let mut judges = [machine.judge(&old), machine.judge(&new)];
     let mut entries = 0;
     for later in [&[][..], &["log/OWN/system", "log/remote/h", "log/NEW/system", "run/OWN/system"]]
     {
@@ -235,7 +235,7 @@ fn parameters_open_what_fail2ban_opens() {
             machine.write(name);
         }
         for (at, params) in PARAMS.iter().enumerate() {
-            let wanted = wanted(&machine, &old, &new, params);
+            let wanted = wanted(&machine, &mut judges, params);
             let found = || server.found(&format!("j{at}"));
             let names = || -> BTreeSet<String> {
                 found().iter().filter_map(|f| Some(f.split_once(" - ")?.0.to_owned())).collect()
