@@ -342,6 +342,85 @@ fn the_file_shrinks_when_old_bans_are_forgotten() {
     }
 }
 
+/// One that is larger is written anew only if little of it is in use: that takes long otherwise.
+#[test]
+fn a_large_file_of_fail2bans_shrinks_if_little_of_it_is_in_use() {
+    for kept in [0, 20] {
+        let (_folder, path) = file();
+        let mut bench = Bench::open(Some(&path));
+        bench.op(StoreOp::AddJail("a".into()));
+        bench.ban("a", ticket("2.2.2.2"));
+        bench.stop();
+        let db = Connection::open(&path).unwrap();
+        db.execute_batch("PRAGMA auto_vacuum = NONE; VACUUM; PRAGMA synchronous = OFF").unwrap();
+        for n in 0..24 {
+            let sql = "INSERT INTO bans(jail, ip, timeofban, bantime, data)
+                       VALUES('a', ?1, 1, 1, zeroblob(1048576))";
+            db.execute(sql, [n]).unwrap();
+        }
+        db.execute("DELETE FROM bans WHERE timeofban = 1 AND CAST(ip AS INTEGER) >= ?1", [kept])
+            .unwrap();
+        drop(db);
+        let size = || std::fs::metadata(&path).unwrap().len();
+        assert!(size() > 24 << 20, "{}", size());
+        let bench = Bench::open(Some(&path));
+        assert_eq!(bench.ids("a"), ["2.2.2.2"]);
+        assert_eq!(size() > 24 << 20, kept > 0, "{}", size());
+    }
+}
+
+#[test]
+fn places_in_logs_that_are_gone_are_forgotten() {
+    let (folder, path) = file();
+    let log = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let place = |cursor: Option<&str>| Position {
+        first_line: "ab12".into(),
+        offset: 7.0,
+        cursor: cursor.map(str::to_owned),
+    };
+    let read = |bench: &Bench, jail: &str, path: &str| {
+        let position = place(Some("1:2:"));
+        bench.op(StoreOp::LogPosition { jail: jail.into(), path: path.to_owned(), position });
+    };
+    let mut bench = Bench::open(Some(&path));
+    std::fs::write(log("there"), "").unwrap();
+    for jail in ["a", "b"] {
+        for name in ["gone", "there", "away", "read"] {
+            read(&bench, jail, &log(name));
+        }
+    }
+    read(&bench, "a", "systemd-journal");
+    bench.stop();
+    // Of those that are not there, one is asked for and another read: they may come back.
+    let bench = Bench::open(Some(&path));
+    for jail in ["a", "b"] {
+        bench.op(StoreOp::AddJail(jail.into()));
+    }
+    assert_eq!(bench.position(&log("away")), Some(place(Some("1:2:"))));
+    read(&bench, "a", &log("read"));
+    read(&bench, "b", &log("read"));
+    bench.op(StoreOp::ForgetLog { jail: "b".into(), path: log("read") });
+    bench.op(StoreOp::Purge);
+    let db = Connection::open(&path).unwrap();
+    db.busy_timeout(Duration::from_secs(5)).unwrap();
+    let rows = || -> Vec<String> {
+        let sql = "SELECT jail || ' ' || path FROM logs WHERE path NOT LIKE '%-cursor' ORDER BY 1";
+        let mut statement = db.prepare(sql).unwrap();
+        let found = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
+        found.map(|row| row.unwrap().replace(folder.path().to_str().unwrap(), "")).collect()
+    };
+    let left = ["a /away", "a /read", "a /there", "a systemd-journal", "b /there"];
+    let began = clock::now().mono;
+    while rows() != left {
+        assert!(clock::now().mono.since(began) < Span::from_secs(20), "{:?}", rows());
+        // What was found is taken along with the next message.
+        bench.op(StoreOp::AddJail("a".into()));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let cursors = "SELECT count(*) FROM logs WHERE path LIKE '%-cursor'";
+    assert_eq!(db.query_row(cursors, [], |row| row.get::<_, i64>(0)), Ok(5));
+}
+
 #[test]
 fn without_a_file() {
     let bench = Bench::open(None);

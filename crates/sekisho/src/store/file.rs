@@ -29,6 +29,9 @@ const BUSY: Duration = Duration::from_millis(250);
 /// Files up to this size (bytes) are checked as a whole when opened; damage in a larger one is
 /// found when it is met, and treated the same.
 const CHECK_MAX: u64 = 16 << 20;
+/// A file of fail2ban's up to this size is written anew so that it can shrink, if what is in use of it is
+/// no more than [`CHECK_MAX`]: both are about a second's work.
+const REWRITE_MAX: u64 = 256 << 20;
 /// Free pages (4 KiB each) kept for what comes next.
 const SPARE_PAGES: i64 = 256;
 /// Free pages given back at once; each time the file is locked for some milliseconds.
@@ -158,8 +161,12 @@ fn integer(connection: &Connection, sql: &str) -> rusqlite::Result<i64> {
 /// Lets a file of fail2ban's shrink. It is written anew for that, so one that would take long stays as
 /// it is: its free space is used again, and not given back.
 fn let_shrink(connection: &Connection, path: &str) -> rusqlite::Result<()> {
-    let mode = integer(connection, "PRAGMA auto_vacuum")?;
-    if mode == 0 && fs::metadata(path).is_ok_and(|m| m.len() <= CHECK_MAX) {
+    let number = |name: &str| integer(connection, &format!("PRAGMA {name}"));
+    if number("auto_vacuum")? != 0 || fs::metadata(path).is_ok_and(|m| m.len() > REWRITE_MAX) {
+        return Ok(());
+    }
+    let used = (number("page_count")? - number("freelist_count")?) * number("page_size")?;
+    if u64::try_from(used).is_ok_and(|used| used <= CHECK_MAX) {
         connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL; VACUUM")?;
     }
     Ok(())

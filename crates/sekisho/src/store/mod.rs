@@ -10,6 +10,7 @@ pub mod peek;
 mod pending;
 mod queries;
 mod rows;
+mod vanished;
 mod worker;
 
 pub use file::VERSION;

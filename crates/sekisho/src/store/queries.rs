@@ -1,6 +1,7 @@
 //! The statements: each operation's writes, each question's reads.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
 use sekisho_core::action::PastBans;
@@ -121,6 +122,18 @@ pub fn write_position(
         statement.execute(params![jail, cursor_path(path), cursor, position.offset])?;
     }
     Ok(())
+}
+
+/// All logs that are files, with their jails.
+pub fn logs(db: &Connection) -> rusqlite::Result<Vec<(Arc<str>, String)>> {
+    let sql = "SELECT jail, path FROM logs WHERE path GLOB '/*' AND path NOT GLOB ?1 LIMIT ?2";
+    let mut statement = db.prepare_cached(sql)?;
+    let mut found = statement.query(params![format!("*{CURSOR}"), ROWS_MAX])?;
+    let mut logs = Vec::new();
+    while let Some(row) = found.next()? {
+        logs.push((rows::text(row.get_ref(0)?).into(), rows::text(row.get_ref(1)?)));
+    }
+    Ok(logs)
 }
 
 /// Where reading of a log ended.

@@ -18,6 +18,7 @@ use sekisho_core::time::{Monotonic, Span};
 use super::file::{self, say};
 use super::notes::{self, Notes};
 use super::pending::Pending;
+use super::vanished::Vanished;
 use super::{Settings, StoreError, queries};
 use crate::{LogFn, clock};
 
@@ -83,6 +84,8 @@ pub struct Worker {
     announce: bool,
     /// Old bans have been deleted, and their space not been given back.
     purged: bool,
+    /// Logs whose files are gone.
+    vanished: Vanished,
     /// Since when writing has failed.
     failing: Option<Monotonic>,
     told: bool,
@@ -128,6 +131,7 @@ impl Worker {
             reopen: false,
             announce: false,
             purged: false,
+            vanished: Vanished::default(),
             failing: None,
             told: false,
             notes: None,
@@ -152,6 +156,9 @@ impl Worker {
                 Err(RecvTimeoutError::Disconnected) => return self.stop(Span::from_secs(10)),
             }
             self.answer_waiting();
+            for op in self.vanished.found() {
+                self.take_op(op);
+            }
             if self.write_at.is_some_and(|at| at <= clock::now().mono) {
                 self.flush();
             }
@@ -162,6 +169,9 @@ impl Worker {
         match message {
             Message::Ops(ops) => ops.into_iter().for_each(|op| self.take_op(op)),
             Message::Ask(id, ask) => {
+                if let Ask::LogPosition { jail, path } = &ask {
+                    self.vanished.asked(jail, path);
+                }
                 let until = clock::now().mono.plus(ANSWER_LIMIT);
                 self.asks.push_back((id, ask, until));
             }
@@ -185,6 +195,7 @@ impl Worker {
     }
 
     fn take_op(&mut self, op: StoreOp) {
+        self.vanished.note(&op);
         match &op {
             StoreOp::AddJail(jail) => {
                 self.jails.insert(Arc::clone(jail));
@@ -424,10 +435,10 @@ impl Worker {
                 queries::write(&transaction, &op, limits, now).map_err(classify)?;
             }
         }
-        let mut ops = 0;
+        let (mut ops, mut purged) = (0, false);
         for op in self.pending.ops(BATCH) {
             ops += 1;
-            self.purged |= *op == StoreOp::Purge;
+            purged |= *op == StoreOp::Purge;
             match queries::write(&transaction, op, limits, now) {
                 Err(error) if is_of_the_value(&error) => {
                     // It would fail for ever, and everything behind it would wait for it.
@@ -444,6 +455,11 @@ impl Worker {
             }
         }
         transaction.commit().map_err(classify)?;
+        if purged {
+            self.purged = true;
+            // What cannot be read now is looked at after the next purge.
+            self.vanished.look_for(queries::logs(db).unwrap_or_default());
+        }
         self.announce = false;
         let lost = self.pending.written(ops, all);
         if lost > 0 {
