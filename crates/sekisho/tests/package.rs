@@ -1,6 +1,6 @@
-//! The service and the Debian package, as far as that can be shown where systemd is not process 1:
-//! the unit is right and confines the server, and the package takes fail2ban's place and gives it
-//! back. What the server does under the unit's restrictions is shown by `lab.rs`.
+//! The service and the Debian package: the unit is right and confines the server, systemctl starts,
+//! restarts and stops it as it should, and the package takes fail2ban's place and gives it back. What
+//! the server does under the unit's restrictions is shown by `lab.rs`.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::panic, clippy::expect_used)]
 
 use std::fs;
@@ -58,15 +58,33 @@ fn the_package_takes_fail2bans_place_and_gives_it_back() {
     if !Path::new("/usr/sbin/debootstrap").exists() {
         return sekisho_oracle::missing("debootstrap");
     }
+    goes_well("packaging/deb/test", &root().join("target/package"), "the package came and went");
+}
+
+/// Under a systemd that is process 1 of namespaces of its own.
+#[test]
+fn the_service_does_what_systemctl_says() {
+    if !sekisho_oracle::has_root("root (a systemd of its own)") {
+        return;
+    }
+    if !Path::new("/lib/systemd/systemd").exists() {
+        return sekisho_oracle::missing("systemd");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    goes_well("packaging/systemd/test", dir.path(), "the service came and went");
+}
+
+/// Runs one of the scripts with our binary; at its end it says `end`.
+fn goes_well(script: &str, work: &Path, end: &str) {
     let out = Command::new("timeout")
         .args(["--kill-after=10", "900"])
-        .arg(root().join("packaging/deb/test"))
+        .arg(root().join(script))
         .arg(env!("CARGO_BIN_EXE_sekisho"))
-        .arg(root().join("target/package"))
+        .arg(work)
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned();
     assert!(out.status.success(), "{said}");
-    assert!(said.contains("the package came and went"), "{said}");
+    assert!(said.contains(end), "{said}");
     println!("{said}");
 }

@@ -1,7 +1,7 @@
 //! Commands that need the configuration: `start`, `restart`, `reload`, `-t`, `-d`.
 
 use std::ffi::OsString;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -164,9 +164,18 @@ impl Client {
         self.progress("stop");
         // Its end removes the file, so the process is looked up before.
         let old = process::Running::of(Path::new(&self.settings.pidfile));
-        if self.stop_for_restart() && !self.wait_gone(old.as_ref()) {
-            say(Level::Error, "The server has not ended after 30 seconds");
-            return false;
+        if self.stop_for_restart() {
+            match self.after_stop(old.as_ref()) {
+                Some(Ended::Gone) => {}
+                Some(Ended::Replaced) => {
+                    print("Server ready");
+                    return true;
+                }
+                None => {
+                    say(Level::Error, "The server has not ended after 30 seconds");
+                    return false;
+                }
+            }
         }
         self.progress("start");
         self.start(Some(stream))
@@ -181,15 +190,25 @@ impl Client {
         }
     }
 
-    /// Waits until nobody listens any more and the process has ended.
-    fn wait_gone(&self, old: Option<&process::Running>) -> bool {
-        (0..600).any(|_| {
-            let gone = std::os::unix::net::UnixStream::connect(self.socket()).is_err()
-                && !old.is_some_and(process::Running::goes_on);
-            if !gone {
+    /// Waits until the process has ended and nobody listens any more; or until the next server answers,
+    /// where a service manager keeps the socket and starts one for whoever connects.
+    fn after_stop(&self, old: Option<&process::Running>) -> Option<Ended> {
+        (0..600).find_map(|_| {
+            let ended = match old {
+                Some(old) if old.goes_on() => None,
+                _ if UnixStream::connect(self.socket()).is_err() => Some(Ended::Gone),
+                // Which of two servers answers cannot be told then.
+                None => None,
+                Some(_) => {
+                    let link = Link::open(self.socket(), Some(PING_LIMIT));
+                    let answer = link.and_then(|mut link| link.ask(&Value::strs(["ping"])));
+                    answer.ok().map(|_| Ended::Replaced)
+                }
+            };
+            if ended.is_none() {
                 std::thread::sleep(Duration::from_millis(50));
             }
-            gone
+            ended
         })
     }
 
@@ -273,6 +292,14 @@ fn not_started(text: &str) -> bool {
     };
     say(Level::Error, &format!("Could not start server: {text}{hint}"));
     false
+}
+
+/// What has become of a server that was stopped to be started again.
+enum Ended {
+    /// There is none any more.
+    Gone,
+    /// Another one has its socket.
+    Replaced,
 }
 
 /// `[name, arguments…, [commands…]]`
