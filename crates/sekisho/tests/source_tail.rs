@@ -454,14 +454,7 @@ fn what_is_no_file_is_trouble_and_no_hang() {
     for kind in ["dir", "fifo"] {
         let mut b = Bench::new("auto", head(None), |d| match kind {
             "dir" => fs::create_dir(d.join("log")).unwrap(),
-            _ => rustix::fs::mknodat(
-                rustix::fs::CWD,
-                d.join("log"),
-                rustix::fs::FileType::Fifo,
-                rustix::fs::Mode::RUSR,
-                0,
-            )
-            .unwrap(),
+            _ => make_pipe(&d.join("log")),
         });
         b.check("[trouble] [missing]");
         b.check("");
@@ -471,4 +464,20 @@ fn what_is_no_file_is_trouble_and_no_hang() {
     }
     let mut b = Bench::new("auto", head(None), |d| symlink("log", d.join("log")).unwrap());
     b.check("[trouble] [missing]");
+}
+
+fn make_pipe(path: &Path) {
+    let kind = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, path, kind, rustix::fs::Mode::RUSR, 0).unwrap();
+}
+
+/// However fast the one takes the other's place.
+#[test]
+fn a_pipe_in_place_of_the_file_is_no_trouble() {
+    let mut b = Bench::new("auto", head(None), |dir| append(&dir.join("log"), "a\n"));
+    b.check("[open] a [caught up]");
+    b.append("b\n");
+    b.rename("log", "away");
+    make_pipe(&b.at("log"));
+    b.check(">b");
 }

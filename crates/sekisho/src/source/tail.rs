@@ -25,6 +25,7 @@ use sekisho_core::effect::{Position, SourceState, StartAt};
 use sekisho_core::time::{Monotonic, Span, Timestamp};
 
 use super::encoding::Encoding;
+use super::fifo;
 use super::reader::{self, CUT_KEEP, Found, Inode, OpenError, Read, Reader};
 use super::search::{self, Dates, Search};
 use super::siblings;
@@ -264,6 +265,8 @@ impl Tail {
         let text = format!("{}: {error}", self.path.display());
         match error {
             OpenError::Missing => {}
+            // Whoever follows the path reads the pipe from now on, or begins here anew.
+            OpenError::NotAFile if self.start.is_none() && fifo::is_fifo(&self.path) => {}
             OpenError::NotAFile => self.trouble(Trouble::NotAFile, text.clone(), now, step),
             OpenError::Io(_) => self.trouble(Trouble::Access, text.clone(), now, step),
         }
