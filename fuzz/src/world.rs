@@ -144,6 +144,12 @@ impl World {
     pub fn ask(&mut self, words: Words) -> Result<Value, String> {
         self.send_all(words);
         self.settle();
+        if self.last_reply.is_none() {
+            // The end of a log is waited for, but not for ever.
+            let long = Span::from_secs(10);
+            self.pass(long, long);
+            self.settle();
+        }
         self.last_reply.take().expect("an answer")
     }
 
