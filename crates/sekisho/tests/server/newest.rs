@@ -67,6 +67,7 @@ fn the_journal_stands_in_for_logs_that_are_missing() {
     );
     fs::create_dir(site.path("bin")).unwrap();
     fs::create_dir(site.path("journal")).unwrap();
+    site.write("journal/system.journal", "");
     site.write("bin/journalctl", script);
     fs::set_permissions(site.path("bin/journalctl"), fs::Permissions::from_mode(0o755)).unwrap();
     let path = std::env::var("PATH").unwrap();
