@@ -3,6 +3,7 @@
 
 use proptest::prelude::*;
 
+use sekisho_core::date::Stamp;
 use sekisho_core::effect::Level;
 use sekisho_core::expr::Number;
 use sekisho_core::filter::{
@@ -455,15 +456,15 @@ fn a_skipped_line_lends_an_odd_date() {
         let mut readers = [Reader { filter: &mut filter, ctx: ctx() }];
         process_batch(&mut readers, &scanner, data, &[], &mut |_, output| {
             if let FilterOutput::Finding(finding) = output {
-                found.push((show(&finding), finding.matches));
+                found.push((show(&finding), finding.stamp, finding.matches));
             }
         });
         found
     };
     let scanned = found(&|filter| Scanner::new(&[filter]));
     assert_eq!(scanned, found(&|_| Scanner::new(&[])));
-    assert_eq!(scanned[0].0, "1.1.1.1 +0");
-    assert!(scanned[0].1[0].text().starts_with("2020-10-19"), "{scanned:?}");
+    assert_eq!((scanned[0].0.as_str(), scanned[0].1), ("1.1.1.1 +0", Stamp::Local));
+    assert!(scanned[0].2[0].text().starts_with("2020-10-19"), "{scanned:?}");
 }
 
 #[test]

@@ -130,7 +130,7 @@ impl Dating {
         {
             self.remember(time, text, self.detector.stamp(&hit));
             if ctx.findtime.is_some() && too_far(ctx, time).is_some() {
-                self.last = Some(ctx.now);
+                self.lend_now(ctx);
             }
             return true;
         }
@@ -255,6 +255,11 @@ impl Dating {
         self.last_text.extend(text.chars().take(MAX_DATE_TEXT));
     }
 
+    /// A line with an odd date is now, and so is what borrows from it.
+    fn lend_now(&mut self, ctx: &LineContext<'_>) {
+        (self.last, self.last_stamp) = (Some(ctx.now), Stamp::Local);
+    }
+
     /// Live lines with odd dates are now; old lines of a catch-up are dropped.
     fn plausible(
         &mut self,
@@ -280,7 +285,7 @@ impl Dating {
                     format!("{odd} {line}"),
                 ]
             });
-            (self.last, self.last_stamp) = (Some(ctx.now), Stamp::Local);
+            self.lend_now(ctx);
             return Some(ctx.now);
         }
         if time < ctx.now.minus(span(findtime)) {
