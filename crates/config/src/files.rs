@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use sekisho_core::spec::is_pattern;
 use thiserror::Error;
 
 /// What a path is.
@@ -135,11 +136,6 @@ pub fn parent(path: &str) -> &str {
         Some(at) => path.get(..at).unwrap_or(""),
         None => "",
     }
-}
-
-/// Whether a path has a character that makes it a pattern.
-pub fn is_pattern(path: &str) -> bool {
-    path.contains(['*', '?', '['])
 }
 
 /// Paths that match a shell pattern (`*`, `?`, `[…]`, no `**`), sorted; names that begin with a

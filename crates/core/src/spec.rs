@@ -143,6 +143,11 @@ pub struct LogPath {
     pub tail: bool,
 }
 
+/// Whether a path has a wildcard in it, and may stand for many files.
+pub fn is_pattern(path: &str) -> bool {
+    path.contains(['*', '?', '['])
+}
+
 impl LineSpec {
     /// How dates are read.
     pub fn dates(&self) -> DateFormat {

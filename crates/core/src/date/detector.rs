@@ -39,6 +39,13 @@ pub enum Stamp {
     Zoned,
 }
 
+impl Stamp {
+    /// Whether the time is a whole number in fail2ban.
+    pub fn is_whole(self) -> bool {
+        self == Stamp::Zoned
+    }
+}
+
 /// How a template has fared in this jail.
 #[derive(Clone, Copy, Debug)]
 pub struct TemplateStats<'d> {

@@ -19,7 +19,7 @@ use crate::date::DateFormat;
 use crate::effect::{
     Ask, Effect, Level, Position, SourceId, SourceOp, SourceState, StartAt, StoreOp,
 };
-use crate::spec::LogPath;
+use crate::spec::{LogPath, is_pattern};
 use crate::time::{Monotonic, Span};
 use crate::value::Value;
 
@@ -623,11 +623,6 @@ impl Engine {
         };
         source.readers.iter().filter(runs).map(|r| (r.jail, r.saved.clone())).collect()
     }
-}
-
-/// Whether a path may stand for many files.
-fn is_pattern(path: &str) -> bool {
-    path.contains(['*', '?', '['])
 }
 
 fn log_removed(desk: &mut Desk, path: &str) {

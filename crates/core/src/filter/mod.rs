@@ -122,7 +122,7 @@ impl Finding {
     /// The failure to count, for one id (a name's findings are made for each of its addresses).
     pub fn into_failure(self, id: Id) -> Failure {
         let Finding { address, time, stamp, attempts, matches, fields, .. } = self;
-        let whole = stamp == Stamp::Zoned;
+        let whole = stamp.is_whole();
         Failure { id, address, time, whole, attempts, matches, fields: fields.known() }
     }
 }

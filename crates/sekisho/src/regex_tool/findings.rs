@@ -62,7 +62,7 @@ fn print_tags(out: &mut dyn Write, text: &str, id: &Id, finding: &Finding) -> io
         id: id.clone(),
         address: finding.address.clone(),
         time: finding.time,
-        whole: finding.stamp == Stamp::Zoned,
+        whole: finding.stamp.is_whole(),
         ban_time: BanTime::For(sekisho_core::time::Span::from_secs(600)),
         ban_count: 0,
         failures: 0,

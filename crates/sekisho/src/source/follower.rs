@@ -17,6 +17,7 @@ use std::path::PathBuf;
 
 use sekisho_core::date::DateFormat;
 use sekisho_core::effect::{Batch, Event, Level, SourceId, SourceState, StartAt};
+use sekisho_core::spec::is_pattern;
 use sekisho_core::time::{Monotonic, Span, Timestamp};
 
 use super::encoding::Encoding;
@@ -244,9 +245,9 @@ impl Follower {
             return self.follow(source, Input::Socket(Box::new(socket)), encoding);
         }
         let path = PathBuf::from(path);
-        let is_pattern = glob::is_pattern(&path.to_string_lossy()) && reader::look(&path).is_err();
+        let matches_many = is_pattern(&path.to_string_lossy()) && reader::look(&path).is_err();
         let mut group = Group { poll, ..Group::default() };
-        if is_pattern {
+        if matches_many {
             let key = self.key();
             group.pattern = Some((key, Pattern::new(path, encoding, dates, start)));
             self.groups.insert(source, group);

@@ -8,15 +8,12 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
+use sekisho_core::spec::is_pattern;
+
 /// How many files one pattern may follow.
 pub const MATCHES_MAX: usize = 10_000;
 /// How many names of one directory are read.
 const NAMES_MAX: usize = 100_000;
-
-/// Whether a path has a wildcard in it.
-pub fn is_pattern(path: &str) -> bool {
-    path.contains(['*', '?', '['])
-}
 
 /// The part of a pattern before its first wildcard, and whether only the last part has one.
 pub fn fixed(pattern: &Path) -> (PathBuf, bool) {

@@ -1,9 +1,9 @@
 //! Where log lines come from: files and the journal.
 //!
 //! [`Sources`] takes the engine's [`SourceOp`]s and answers with events over one bounded channel
-//! ([`mod@inbox`]): batches of complete lines and news about each source. When the channel is full, reading stops;
-//! the file (or the journal) keeps what was not read. Every kind of source is one file here and one
-//! line in `TABLE`. Must never decide anything about a line, and never block the caller.
+//! ([`mod@inbox`]): batches of complete lines and news about each source. When the channel is full,
+//! reading stops; the file (or the journal) keeps what was not read. Every kind of source is one file
+//! here and one line in `TABLE`. Must never decide anything about a line, and never block the caller.
 
 use std::io;
 use std::path::PathBuf;

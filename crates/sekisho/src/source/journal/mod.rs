@@ -2,10 +2,10 @@
 //!
 //! One thread and one child per source. The child prints entries in the export format; it is started
 //! again, behind the last entry handed on, whenever it ends. It sees the journal through a folder of
-//! links (`view`, `look`), by which it is woken as soon as there is something to read. Reading through the
-//! program instead of a library keeps hostile journal files out of this process and needs no unsafe
-//! code; ARCHITECTURE.md has the figures. Must never hang on the child: it is killed when the
-//! source ends, and a missing program is said and tried again.
+//! links (`view`, `look`), by which it is woken as soon as there is something to read. Reading through
+//! the program instead of a library keeps hostile journal files out of this process and needs no unsafe
+//! code; ARCHITECTURE.md has the figures. Must never hang on the child: it is killed when the source
+//! ends, and a missing program is said and tried again.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read as _};

@@ -2,11 +2,11 @@
 //!
 //! journald writes into mapped files, which inotify does not report, and announces what it wrote
 //! after 250 ms only: too late for a ban. So the number of entries in the files' headers is looked at
-//! every few milliseconds ([`super::look`]), and when it has grown, a file appears in a folder that journalctl watches;
-//! that makes it look, and it reads on at once. To have such a folder that is ours, journalctl is
-//! given one with links to the journal's own folders, or to the files that `journalfiles` names and
-//! those that were rotated away from their names. Must never
-//! write to the journal, and never read more of it than this number.
+//! every few milliseconds ([`super::look`]), and when it has grown, a file appears in a folder that
+//! journalctl watches; that makes it look, and it reads on at once. To have such a folder that is ours,
+//! journalctl is given one with links to the journal's own folders, or to the files that `journalfiles`
+//! names and those that were rotated away from their names. Must never write to the journal, and never
+//! read more of it than this number.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirBuilder, File, Metadata};
