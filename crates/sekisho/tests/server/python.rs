@@ -8,7 +8,7 @@ use super::*;
 
 /// Writes down what happens to it, and its process.
 const RECORDER: &str = "
-import os
+import os, time
 from fail2ban.server.action import ActionBase
 
 class Action(ActionBase):
@@ -29,6 +29,8 @@ class Action(ActionBase):
         self.write('stop')
 
     def ban(self, aInfo):
+        while os.path.exists(self.record + '.hold'):
+            time.sleep(0.01)
         self.write('ban', aInfo['ip'], aInfo['failures'], aInfo['bantime'], aInfo['restored'],
                    len(aInfo['matches'].splitlines()), aInfo['F-*'].get('user'))
 
@@ -215,6 +217,27 @@ fn a_file_with_a_fault_breaks_its_action_only() {
 }
 
 #[test]
+fn a_ban_that_its_process_did_not_end_is_made_by_the_next_one() {
+    if !has_python() {
+        return;
+    }
+    let site = Site::with_python();
+    site.start();
+    site.until_file("record", "start");
+    site.write("record.hold", "");
+    site.attack("192.0.2.1");
+    site.until_banned("192.0.2.1");
+    kill_process(site.python(), Signal::KILL).unwrap();
+    site.until_file("server.log", "its python3 process ended (signal 9)");
+    fs::remove_file(site.path("record.hold")).unwrap();
+    site.until_file("record", "ban 192.0.2.1");
+    site.client("stop").exits(0);
+    let record = site.read("record");
+    assert_eq!(count(&record, "start"), 2, "{record}");
+    assert_eq!(count(&record, "ban 192.0.2.1"), 2, "one ban, one unban: {record}");
+}
+
+#[test]
 fn bans_survive_the_process_and_the_process_not_the_server() {
     if !has_python() {
         return;
@@ -223,7 +246,8 @@ fn bans_survive_the_process_and_the_process_not_the_server() {
     site.start();
     site.until_file("record", "start");
     site.attack("192.0.2.1");
-    site.until_banned("192.0.2.1");
+    // Counted as banned before the action has run.
+    site.until_file("record", "ban 192.0.2.1");
     let first = site.python();
     kill_process(first, Signal::KILL).unwrap();
     site.until_file("server.log", "its python3 process ended (signal 9)");
