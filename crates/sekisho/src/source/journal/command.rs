@@ -57,9 +57,18 @@ pub enum Place {
         runtime: bool,
         /// Of this machine only.
         local: bool,
-        /// As `journalctl --namespace`.
-        namespace: Option<String>,
+        /// Which of the folders there.
+        which: Which,
     },
+}
+
+/// Which folders are opened where there are several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// Every one, whatever its name.
+    All,
+    /// Those of machines, without a namespace or as `journalctl --namespace`.
+    Namespace(Option<String>),
 }
 
 impl Place {
@@ -67,8 +76,8 @@ impl Place {
     pub fn dirs(&self) -> Vec<PathBuf> {
         match self {
             Place::Files(_) => Vec::new(),
-            Place::Folder(path) => dirs_in(&[path], None, None),
-            Place::Machine { runtime, local, namespace } => {
+            Place::Folder(path) => dirs_in(&[path], None, &Which::Namespace(None)),
+            Place::Machine { runtime, local, which } => {
                 let machine =
                     local.then(|| std::fs::read_to_string("/etc/machine-id").unwrap_or_default());
                 let mut roots = vec![Path::new(RUNTIME)];
@@ -78,34 +87,35 @@ impl Place {
                 if !runtime && !local {
                     roots.push(Path::new(REMOTE));
                 }
-                dirs_in(&roots, machine.as_deref().map(str::trim), namespace.as_deref())
+                dirs_in(&roots, machine.as_deref().map(str::trim), which)
             }
         }
     }
 }
 
-/// Those of the folders that exist, and the folders of machines in them, as journalctl finds them.
-fn dirs_in(
-    roots: &[impl AsRef<Path>],
-    machine: Option<&str>,
-    namespace: Option<&str>,
-) -> Vec<PathBuf> {
+/// Those of the folders that exist, and the folders in them; those of machines as journalctl finds
+/// them.
+fn dirs_in(roots: &[impl AsRef<Path>], machine: Option<&str>, which: &Which) -> Vec<PathBuf> {
     let mut dirs = Vec::new();
     for root in roots.iter().map(AsRef::as_ref) {
         let Ok(entries) = std::fs::read_dir(root) else { continue };
         // What is in memory is of this machine, also under an id that it had when it booted.
         let machine = machine.filter(|_| root != Path::new(RUNTIME));
-        let wanted = |name: &str| {
+        let is_wanted = |name: &str| {
             let (id, space) = match name.split_once('.') {
                 Some((id, space)) => (id, Some(space)),
                 None => (name, None),
             };
-            id.len() == 32
-                && id.bytes().all(|b| b.is_ascii_hexdigit())
-                && machine.is_none_or(|machine| machine == id)
-                && in_namespace(namespace, space)
+            let of_machine = id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit());
+            match (which, machine) {
+                (_, Some(machine)) if id != machine => false,
+                (Which::All, _) => true,
+                (Which::Namespace(wanted), _) => {
+                    of_machine && in_namespace(wanted.as_deref(), space)
+                }
+            }
         };
-        let found = entries.flatten().filter(|e| e.file_name().to_str().is_some_and(wanted));
+        let found = entries.flatten().filter(|e| e.file_name().to_str().is_some_and(is_wanted));
         dirs.extend(found.map(|e| e.path()).filter(|path| path.is_dir()));
         dirs.push(root.to_owned());
     }
@@ -183,7 +193,10 @@ impl Journal {
             None => Place::Machine {
                 runtime: flags & RUNTIME_ONLY != 0,
                 local: flags & LOCAL_ONLY != 0,
-                namespace: namespace.or_else(|| (!rotated).then(|| "*".to_owned())),
+                which: match namespace {
+                    None if !rotated => Which::All,
+                    namespace => Which::Namespace(namespace),
+                },
             },
         };
         (Self { place, flags }, bad)
@@ -213,11 +226,15 @@ impl Journal {
             (Some(folder), _) => args.push(directory(folder)),
             (None, Place::Files(files)) => args.extend(files.iter().map(|f| format!("--file={f}"))),
             (None, Place::Folder(path)) => args.push(directory(path)),
-            (None, Place::Machine { runtime, namespace, .. }) => {
+            (None, Place::Machine { runtime, which, .. }) => {
                 if *runtime {
                     args.push(directory(Path::new(RUNTIME)));
                 }
-                args.extend(namespace.iter().map(|name| format!("--namespace={name}")));
+                let namespace = match which {
+                    Which::All => Some("*"),
+                    Which::Namespace(name) => name.as_deref(),
+                };
+                args.extend(namespace.map(|name| format!("--namespace={name}")));
             }
         }
         if !matches!(self.place, Place::Files(_)) {
@@ -303,25 +320,29 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let (own, other) = ("0".repeat(32), "f".repeat(32));
         let (spaced, bad) = (format!("{own}.n"), "f".repeat(31));
-        for name in [&own, &other, &spaced, &bad, "remote"] {
+        let named = "remote".to_owned();
+        for name in [&own, &other, &spaced, &bad, &named] {
             std::fs::create_dir(root.path().join(name)).unwrap();
         }
         std::fs::write(root.path().join("e".repeat(32)), "").unwrap();
-        let check = |machine: Option<&str>, namespace: Option<&str>, expected: &[&String]| {
+        let check = |machine: Option<&str>, which: Which, expected: &[&String]| {
             let roots = [root.path(), Path::new("/nonexistent")];
             let mut expected: Vec<PathBuf> =
                 expected.iter().map(|name| root.path().join(name)).collect();
             expected.push(root.path().to_path_buf());
             expected.sort();
-            let found = dirs_in(&roots, machine, namespace);
-            assert_eq!(found, expected, "{machine:?} {namespace:?}");
+            let found = dirs_in(&roots, machine, &which);
+            assert_eq!(found, expected, "{machine:?} {which:?}");
         };
-        check(None, None, &[&own, &other]);
-        check(None, Some("n"), &[&spaced]);
-        check(None, Some("+n"), &[&own, &other, &spaced]);
-        check(None, Some("*"), &[&own, &other, &spaced]);
-        check(Some(&own), None, &[&own]);
-        check(Some(&own), Some("*"), &[&own, &spaced]);
+        let space = |name: &str| Which::Namespace(Some(name.to_owned()));
+        check(None, Which::Namespace(None), &[&own, &other]);
+        check(None, space("n"), &[&spaced]);
+        check(None, space("+n"), &[&own, &other, &spaced]);
+        check(None, space("*"), &[&own, &other, &spaced]);
+        check(None, Which::All, &[&own, &other, &spaced, &bad, &named]);
+        check(Some(&own), Which::Namespace(None), &[&own]);
+        check(Some(&own), space("*"), &[&own, &spaced]);
+        check(Some(&own), Which::All, &[&own, &spaced]);
     }
 
     #[test]
