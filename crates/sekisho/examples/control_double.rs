@@ -72,6 +72,9 @@ fn serve(launch: Launch) -> u8 {
                 .ok_or_else(|| CommandError::new(ErrorClass::Exception, "Invalid command")),
             ["stop"] => {
                 logger.log(record("stopped"));
+                // As the daemon: who reads the answer finds nothing of it.
+                server.withdraw();
+                drop(pid);
                 server.reply(request, Ok(Value::None));
                 break;
             }
@@ -80,7 +83,6 @@ fn serve(launch: Launch) -> u8 {
         server.reply(request, result);
     }
     server.close(Duration::from_secs(5));
-    drop(pid);
     logger.sync(Duration::from_secs(5));
     0
 }

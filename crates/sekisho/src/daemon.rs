@@ -401,6 +401,7 @@ impl Server {
         report(&self.logger, Level::Info, "Exiting Fail2ban".into());
         self.logger.sync(LAST_ANSWERS);
         drop(self.pid.take());
+        self.control.withdraw();
         for (request, result) in self.last_words.drain(..) {
             self.control.reply(request, result);
         }

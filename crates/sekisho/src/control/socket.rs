@@ -184,9 +184,9 @@ impl ControlServer {
         self.shared.followers.tell(line);
     }
 
-    /// Ends: accepts nobody any more, answers what is still waiting with `['SHUTDOWN']`, gives
-    /// answers and events on their way `grace` to be read, and removes a socket file of its own.
-    pub fn close(&self, grace: Duration) {
+    /// Accepts nobody any more, and removes a socket file of its own; who is connected can still be
+    /// answered, and finds no socket then.
+    pub fn withdraw(&self) {
         if self.shared.closing.swap(true, Ordering::SeqCst) {
             return;
         }
@@ -196,6 +196,12 @@ impl ControlServer {
         {
             let _ = std::fs::remove_file(path);
         }
+    }
+
+    /// Ends: withdraws, answers what is still waiting with `['SHUTDOWN']`, and gives answers and events
+    /// on their way `grace` to be read.
+    pub fn close(&self, grace: Duration) {
+        self.withdraw();
         let mut state = self.shared.lock();
         state.pending.clear();
         self.shared.followers.end();

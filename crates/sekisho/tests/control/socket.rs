@@ -15,7 +15,8 @@ use sekisho_core::command::{CommandError, ErrorClass};
 use sekisho_core::effect::Event;
 use sekisho_core::value::Value;
 
-/// A server whose engine answers `ping`, `echo …`, `hold` (only when `release` comes), fails others.
+/// A server whose engine answers `ping`, `echo …`, `hold` (only when `release` comes), `held` (how many
+/// that are), `stop` (once it has withdrawn), fails others.
 pub struct Double {
     pub server: Arc<ControlServer>,
     pub path: PathBuf,
@@ -48,6 +49,11 @@ fn answer(events: &Receiver<Event>, server: &ControlServer) {
                 held.push(request);
                 continue;
             }
+            Some("held") => Ok(Value::Int(held.len() as i64)),
+            Some("stop") => {
+                server.withdraw();
+                Ok(Value::None)
+            }
             Some("release") => {
                 for request in held.drain(..) {
                     server.reply(request, Ok(Value::str("released")));
@@ -71,6 +77,16 @@ fn ask(stream: &mut UnixStream, words: &[&str]) -> Reply {
     send(stream, &pickle::encode(&Value::strs(words.iter().copied()))).unwrap();
     let frame = Frames::default().next(stream).unwrap().unwrap();
     pickle::decode_reply(&frame).unwrap()
+}
+
+/// Sends `hold`, and waits until the engine has it.
+fn hold(stream: &mut UnixStream, path: &Path) {
+    let mut other = UnixStream::connect(path).unwrap();
+    let before = ask(&mut other, &["held"]);
+    send(stream, &pickle::encode(&Value::strs(["hold"]))).unwrap();
+    while ask(&mut other, &["held"]) == before {
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 fn pong() -> Reply {
@@ -98,7 +114,7 @@ fn several_requests_on_one_connection() {
 fn slow_and_rude_clients_delay_nobody() {
     let double = Double::start();
     let mut holding = UnixStream::connect(&double.path).unwrap();
-    send(&mut holding, &pickle::encode(&Value::strs(["hold"]))).unwrap();
+    hold(&mut holding, &double.path);
     let mut half = UnixStream::connect(&double.path).unwrap();
     half.write_all(b"\x80\x04]\x8c").unwrap();
     // One that asks for much and reads nothing.
@@ -199,14 +215,20 @@ fn stale_sockets_are_replaced_and_live_ones_are_not() {
 fn closing_answers_who_waits() {
     let double = Double::start();
     let mut waiting = UnixStream::connect(&double.path).unwrap();
-    send(&mut waiting, &pickle::encode(&Value::strs(["hold"]))).unwrap();
-    let mut client = UnixStream::connect(&double.path).unwrap();
-    assert_eq!(ask(&mut client, &["ping"]), pong());
     // Until the request has been read it could be lost in the connection.
-    thread::sleep(Duration::from_millis(100));
+    hold(&mut waiting, &double.path);
     double.server.close(Duration::from_secs(20));
     let frame = Frames::default().next(&mut waiting).unwrap().unwrap();
     assert_eq!(pickle::decode(&frame), Ok(Value::strs(["SHUTDOWN"])));
+    assert!(!double.path.exists());
+    assert!(UnixStream::connect(&double.path).is_err());
+}
+
+#[test]
+fn who_is_answered_after_the_withdrawal_finds_no_socket() {
+    let double = Double::start();
+    let mut client = UnixStream::connect(&double.path).unwrap();
+    assert_eq!(ask(&mut client, &["stop"]), Reply::Done(Value::None));
     assert!(!double.path.exists());
     assert!(UnixStream::connect(&double.path).is_err());
 }
