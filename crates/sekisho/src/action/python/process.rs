@@ -339,8 +339,8 @@ impl Process {
     fn lost(&mut self, lost: Lost) -> Lost {
         let by_itself = matches!(lost, Lost::Ended(_));
         if by_itself {
-            // It closed its output, and is about to end.
-            self.wait(GRACE);
+            // It closed its output, and is about to end, in its own way if it is given the processor.
+            self.wait(LAST_WAIT);
             self.prints.read();
             while let Some(Ok(line)) = self.prints.next(PRINT_MAX) {
                 self.last_print = String::from_utf8_lossy(&line).into_owned();

@@ -99,7 +99,7 @@ impl Trial {
 
     #[track_caller]
     fn until(&self, what: &str, done: impl Fn(&Self) -> bool) {
-        let end = Instant::now() + Duration::from_secs(20);
+        let end = Instant::now() + Duration::from_secs(60);
         while !done(self) {
             assert!(Instant::now() < end, "{what}: {:?}", self.bench.texts(Level::Info));
             std::thread::sleep(Duration::from_millis(20));
@@ -141,11 +141,12 @@ fn an_endless_loop_ends_at_the_time_limit() {
         trial.bench.ask(1, what).unwrap()
     };
     assert_eq!(set("mode", "set"), Value::str("set"));
-    assert_eq!(set("timeout", "0.5"), Value::str("0.5"));
+    // It is the limit of what has to work afterwards, too.
+    assert_eq!(set("timeout", "2.5"), Value::str("2.5"));
     let process = trial.process();
     let began = Instant::now();
-    assert_eq!(trial.ban("192.0.2.1").unwrap_err(), "timed out after 0.5 seconds");
-    assert!(began.elapsed() < Duration::from_secs(20), "not sixty seconds");
+    assert_eq!(trial.ban("192.0.2.1").unwrap_err(), "timed out after 2.5 seconds");
+    assert!(began.elapsed() < Duration::from_secs(40), "not sixty seconds");
     assert!(!runs(process), "it is ended");
     assert_eq!(trial.record(), "start ban 192.0.2.9");
     trial.bench.send(1, &trial.spec, ActionOp::Ban, Some("192.0.2.2"));
@@ -165,12 +166,20 @@ if ip == '192.0.2.2': os.kill(os.getpid(), signal.SIGSEGV)
 if ip == '192.0.2.3':
     if os.fork() == 0:
         time.sleep(30)
-    os._exit(0)";
+    os._exit(0)
+if ip == '192.0.2.4':
+    os.closerange(3, 1000)
+    time.sleep(0.5)
+    os._exit(8)";
     let trial = Trial::new(body);
     trial.start();
-    for (ip, how) in
-        [("192.0.2.1", "exit code 7"), ("192.0.2.2", "signal 11"), ("192.0.2.3", "exit code 0")]
-    {
+    for (ip, how) in [
+        ("192.0.2.1", "exit code 7"),
+        ("192.0.2.2", "signal 11"),
+        ("192.0.2.3", "exit code 0"),
+        // It ends some time after its output does, as on a busy machine.
+        ("192.0.2.4", "exit code 8"),
+    ] {
         let process = trial.process();
         let reason = trial.ban(ip).unwrap_err();
         assert!(
