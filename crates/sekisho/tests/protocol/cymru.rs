@@ -47,7 +47,10 @@ impl Namespace {
     /// Starts the servers in the namespace.
     fn start(sites: &[(&Site, &Server)], answers: bool) -> Namespace {
         let folder = sites[0].0;
-        folder.write("resolv.conf", "nameserver 127.0.0.1\noptions timeout:2 attempts:1\n");
+        // Where there is a server its answer comes, however long that takes.
+        let timeout = if answers { 20 } else { 2 };
+        let options = format!("options timeout:{timeout} attempts:1");
+        folder.write("resolv.conf", &format!("nameserver 127.0.0.1\n{options}\n"));
         folder.write("server.py", NAME_SERVER);
         let mut script = format!(
             "ip link set lo up && mount --bind {} /etc/resolv.conf\n",

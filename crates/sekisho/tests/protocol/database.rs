@@ -84,12 +84,6 @@ impl Story {
         rows.map(Result::unwrap).collect()
     }
 
-    fn stop(&mut self) {
-        assert_eq!(self.site.run(&words("stop"), "").code, 0);
-        let exist = || ["socket", "pid"].map(|name| self.site.path(name).exists());
-        assert!(soon(50, exist, |exist| *exist == [false; 2]).is_ok(), "it goes on");
-    }
-
     /// Every line was counted once, by whomever.
     #[track_caller]
     fn each_line_counted_once(&self) {
@@ -122,7 +116,7 @@ fn play(fail2ban: &Fail2ban) {
     story.site.until_file("server.log", "Increase Ban 192.0.2.8 (2 # 2h");
     story.site.until_file("server.log", "Found 192.0.2.77");
     assert_eq!(story.banned(6).len(), 6);
-    story.stop();
+    story.site.stop();
     let first = story.stored();
     assert_eq!(first.len(), 6, "{first:#?}");
     assert!(first[0].starts_with("grow 192.0.2.8") && first[0].contains("+ 7200 ="), "{first:#?}");
@@ -142,7 +136,7 @@ fn play(fail2ban: &Fail2ban) {
     assert_eq!(story.site.run(&words("set mail unbanip 192.0.2.6"), "").out, "1\n");
     let third = story.banned(7);
     assert_eq!(third.len(), 7, "{third:#?}");
-    story.stop();
+    story.site.stop();
     assert_eq!(story.stored(), third);
 
     story.fail("web", "192.0.2.12", 3);
@@ -160,7 +154,7 @@ fn play(fail2ban: &Fail2ban) {
         |r| r.get::<_, i64>(0),
     );
     assert_eq!(counted, Ok(2));
-    story.stop();
+    story.site.stop();
     let what = "bans and positions, to sekisho and back";
     report(what, &format!("fail2ban {}", fail2ban.version), fourth.len(), "bans");
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use sekisho_oracle::{Fail2ban, report};
 
 use crate::client::{Client, Said};
-use crate::site::{SERVER_CONF, Server, Site, WORD_CONF, now};
+use crate::site::{SERVER_CONF, Server, Site, WORD_CONF, now, soon};
 
 /// A line of `commands.txt`, whose head explains them.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub enum Step {
     Append { file: String, line: String, times: usize },
     /// A command that is repeated until it says so.
     Until { words: Vec<String>, part: String },
+    /// A file is waited for to have this text.
+    UntilFile { file: String, part: String },
     /// A file gets this content.
     Write { file: String, text: String },
     /// A file is compared.
@@ -85,6 +87,10 @@ impl Script {
                     let (command, part) = rest.split_once(" ~ ").expect("a command ~ a text");
                     Step::Until { words: split(command), part: unescape(part) }
                 }
+                ":until-file" => {
+                    let (file, part) = rest.split_once(" ~ ").expect("a file ~ a text");
+                    Step::UntilFile { file: file.into(), part: unescape(part) }
+                }
                 ":write" => Step::Write { file: rest.into(), text: block() },
                 ":log" => Step::Log { title: rest.into(), any_order: false },
                 ":log-any-order" => Step::Log { title: rest.into(), any_order: true },
@@ -123,6 +129,11 @@ impl Site {
             Step::Until { words, part } => {
                 if let Err(said) = self.until(words, part) {
                     let _ = writeln!(fault, "{words:?} never said {part:?}: {said:?}");
+                }
+            }
+            Step::UntilFile { file, part } => {
+                if let Err(text) = soon(100, || self.read(file), |text| text.contains(part)) {
+                    let _ = writeln!(fault, "{file} never had {part:?}: {text}");
                 }
             }
             Step::Run { .. } | Step::File { .. } | Step::Log { .. } => {}
@@ -184,15 +195,23 @@ fn play(fail2ban: &Fail2ban) {
         }
         match step {
             Step::File { file, differs } => {
-                let said = |pair: &mut Pair| {
+                let said = |pair: &Pair| {
                     let out = pair.site.normal(file);
                     Said { code: 0, out, err: String::new() }
                 };
-                let said: Vec<Said> = pairs.iter_mut().map(said).collect();
-                let fault = judge(&fail2ban.version, &pairs, &said, differs);
+                // Written by actions, which run after the bans are counted.
+                let fault = || {
+                    let said: Vec<Said> = pairs.iter().map(said).collect();
+                    judge(&fail2ban.version, &pairs, &said, differs)
+                };
+                let fault = soon(100, fault, Option::is_none).unwrap_or_else(|fault| fault);
                 faults.extend(fault.map(|fault| format!("\n{line}: file {file}\n{fault}")));
             }
-            Step::Append { .. } | Step::Write { .. } | Step::Until { .. } | Step::Log { .. } => {}
+            Step::Append { .. }
+            | Step::Write { .. }
+            | Step::Until { .. }
+            | Step::UntilFile { .. }
+            | Step::Log { .. } => {}
             Step::Run { words, input, differs } => {
                 commands += 1;
                 let run = |pair: &mut Pair| {

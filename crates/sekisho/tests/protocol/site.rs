@@ -13,7 +13,7 @@ use crate::client::{Client, Said};
 use crate::normal::normal;
 
 /// How long anything may take before a test says that it never happened.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The server's settings: all that it writes is in the folder.
 pub const SERVER_CONF: (&str, &str) = (
@@ -163,9 +163,22 @@ impl Site {
         Said { code: said.code, out, err }
     }
 
-    /// Repeats a command until it says `part`; what it said last if it never does.
+    /// Repeats a command until it says `part`; what it said last if it never does. If that was asked for
+    /// is a ban, it is also waited for to be announced: ours is when its action has run, and one whose
+    /// action takes long is not listed meanwhile.
     pub fn until(&mut self, args: &[String], part: &str) -> Result<(), Said> {
-        soon(100, || self.run(args, ""), |said| said.out.contains(part)).map(drop)
+        let said = soon(100, || self.run(args, ""), |said| said.out.contains(part))?;
+        let (jail, banned) = match args {
+            [get, jail, word, ip] if get == "get" && word == "banned" && part == "1" => {
+                (jail, &**ip)
+            }
+            [get, jail, word, ..] if get == "get" && word == "banip" => (jail, part),
+            _ => return Ok(()),
+        };
+        let lines = ["Ban", "Restore Ban"].map(|what| format!("[{jail}] {what} {banned}\n"));
+        let log = || self.read("server.log");
+        let announced = |log: &String| lines.iter().any(|line| log.contains(line));
+        soon(100, log, announced).map(drop).map_err(|_| said)
     }
 
     /// Waits until a file has `part`.
@@ -175,6 +188,14 @@ impl Site {
         if let Err(text) = soon(100, || self.read(name), |text| text.contains(&part)) {
             panic!("{name} never had {part:?}:\n{text}\n{}", self.read("server.log"));
         }
+    }
+
+    /// Ends the server, and waits until nothing of it is left: fail2ban answers before that.
+    pub fn stop(&mut self) {
+        let said = self.run(&words("stop"), "");
+        assert_eq!(said.code, 0, "{said:?}");
+        let exist = || ["socket", "pid"].map(|name| self.path(name).exists());
+        assert!(soon(50, exist, |exist| *exist == [false; 2]).is_ok(), "it goes on");
     }
 
     pub fn pid(&self) -> Option<Pid> {
