@@ -42,6 +42,7 @@ fn a_restart_touches_no_ban() {
     site.client("restart").exits(0).has(&["Shutdown successful", "Server ready"]);
     site.until_banned("192.0.2.1");
     site.until_file("server.log", "[alpha] Restore Ban 192.0.2.1");
+    site.until_file("acts", "check");
     assert_eq!(site.read("acts"), "record start alpha\nrecord ban 192.0.2.1\ncheck\n");
     assert!(!site.path("pid.kept").exists(), "{:?}", list(site.dir.path()));
     site.client("unban 192.0.2.1").exits(0);

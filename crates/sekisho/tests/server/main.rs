@@ -26,7 +26,7 @@ use mails::mail_server;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How long anything may take before the test says that it never happened.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A configuration, and at most one server that runs with it; killed with the test.
 struct Site {
@@ -157,7 +157,7 @@ impl Site {
 
     fn run(&self, program: &str, args: &str) -> Said {
         let mut command = Command::new("timeout");
-        command.args(["--kill-after=5", "60", program, "-c"]).arg(self.path("conf"));
+        command.args(["--kill-after=5", "120", program, "-c"]).arg(self.path("conf"));
         command.args(args.split_whitespace()).output().expect("timeout(1) of coreutils").into()
     }
 

@@ -21,9 +21,9 @@ class Action(ActionBase):
             file.write(' '.join(str(w) for w in what) + '\\n')
 
     def start(self):
-        self.write('start', self._jail.name, self._name, self.word)
         with open(self.record + '.pid', 'w') as file:
             file.write(str(os.getpid()))
+        self.write('start', self._jail.name, self._name, self.word)
 
     def stop(self):
         self.write('stop')

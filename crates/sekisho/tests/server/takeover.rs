@@ -5,7 +5,7 @@ use super::*;
 
 fn check(site: &Site, more: &[&str]) -> Said {
     let mut command = Command::new("timeout");
-    command.args(["--kill-after=5", "60", env!("CARGO_BIN_EXE_sekisho"), "check", "-c"]);
+    command.args(["--kill-after=5", "120", env!("CARGO_BIN_EXE_sekisho"), "check", "-c"]);
     command.arg(site.path("conf")).args(more).output().expect("timeout(1) of coreutils").into()
 }
 
