@@ -48,6 +48,18 @@ impl Bench {
         }
     }
 
+    /// Listens on a port of loopback; answers which.
+    fn listen_anywhere(&mut self) -> u16 {
+        loop {
+            let port = free_port();
+            match self.listen(&format!("syslog:udp:127.0.0.1:{port}")) {
+                SourceState::Open(_) => return port,
+                SourceState::Missing(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
     fn lines(&self, count: usize) -> Vec<String> {
         let mut lines = Vec::new();
         while lines.len() < count {
@@ -61,7 +73,7 @@ impl Bench {
     }
 }
 
-/// A port of loopback that nobody uses.
+/// A port of loopback that nobody uses, until somebody else is given it.
 fn free_port() -> u16 {
     UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
@@ -69,8 +81,7 @@ fn free_port() -> u16 {
 #[test]
 fn datagrams_become_lines() {
     let mut b = Bench::new();
-    let address = format!("127.0.0.1:{}", free_port());
-    assert!(matches!(b.listen(&format!("syslog:udp:{address}")), SourceState::Open(_)));
+    let address = format!("127.0.0.1:{}", b.listen_anywhere());
     let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
     let send = |text: &str| sender.send_to(text.as_bytes(), &address).unwrap();
     send("<38>Nov 25 12:00:00 mx sshd[7]: Failed password for root from 192.0.2.1 port 1");
@@ -154,16 +165,20 @@ template(name="line" type="string" string="%HOSTNAME%|%syslogtag%%msg:::sp-if-no
         }
     }
 
-    fn lines(&self, count: usize) -> Vec<String> {
-        for _ in 0..600 {
+    /// The lines that it has written to their ends, once they are as they should be.
+    fn until(&self, good: impl Fn(&[String]) -> bool) -> Vec<String> {
+        let mut lines = Vec::new();
+        for _ in 0..1200 {
             let text = std::fs::read(self.dir.path().join("out")).unwrap_or_default();
             let text = String::from_utf8_lossy(&text).into_owned();
-            if text.lines().count() >= count {
-                return text.lines().map(str::to_owned).collect();
+            let whole = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+            lines = whole.map(str::to_owned).collect();
+            if good(&lines) {
+                return lines;
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        panic!("rsyslogd wrote no {count} lines");
+        panic!("rsyslogd wrote no more than {lines:?}");
     }
 }
 
@@ -197,23 +212,25 @@ fn message(random: &mut Random) -> String {
 fn lines_like_rsyslog() {
     let Some(rsyslog) = Rsyslog::start() else { return };
     let mut b = Bench::new();
-    let port = free_port();
-    assert!(matches!(b.listen(&format!("syslog:udp:127.0.0.1:{port}")), SourceState::Open(_)));
+    let port = b.listen_anywhere();
     let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
-    // Until it listens.
-    for _ in 0..200 {
-        sender.send_to(b"<38>Nov 25 12:00:00 mx up: up", ("127.0.0.1", rsyslog.port)).unwrap();
+    // Until it listens; the last of these messages comes last.
+    let up = |text: &str| {
+        let message = format!("<38>Nov 25 12:00:00 mx up: {text}");
+        sender.send_to(message.as_bytes(), ("127.0.0.1", rsyslog.port)).unwrap();
+    };
+    for _ in 0..600 {
+        up("not yet");
         if rsyslog.dir.path().join("out").exists() {
             break;
         }
         std::thread::sleep(Duration::from_millis(100));
     }
-    rsyslog.lines(1);
-    std::thread::sleep(Duration::from_millis(300));
-    let before = rsyslog.lines(1).len();
+    up("now");
+    let before = rsyslog.until(|lines| lines.iter().any(|line| line.ends_with("up: now"))).len();
     let mut random = Random(3);
     let count = cases("SEKISHO_SYSLOG_CASES", 200);
-    let mut sent = Vec::new();
+    let (mut sent, mut ours) = (Vec::new(), Vec::new());
     for n in 0..count {
         let text = message(&mut random);
         sender.send_to(text.as_bytes(), ("127.0.0.1", rsyslog.port)).unwrap();
@@ -221,11 +238,12 @@ fn lines_like_rsyslog() {
         sent.push(text);
         // Not faster than both read.
         if n % 20 == 19 {
-            rsyslog.lines(before + n + 1);
+            rsyslog.until(|lines| lines.len() > before + n);
+            ours.extend(b.lines(20));
         }
     }
-    let theirs = rsyslog.lines(before + count);
-    let ours = b.lines(count);
+    let theirs = rsyslog.until(|lines| lines.len() >= before + count);
+    ours.extend(b.lines(count - ours.len()));
     for ((ours, theirs), sent) in ours.iter().zip(&theirs[before..]).zip(&sent) {
         let date = if ours.starts_with("Nov") { 15 } else { ours.find(' ').unwrap() };
         let ours = ours[date + 1..].replacen(' ', "|", 1);

@@ -137,8 +137,10 @@ fn grow_rotate_and_appear(inotify: bool) -> Bench {
     assert_eq!(b.lines(2), ["1 last", "1 first"]);
     append(&one_1, "late\n");
     assert_eq!(b.lines(1), ["1 late"]);
-    // Closed: only the other one goes on.
+    // Closed, and what was asked for after that is known to be done: only the other one goes on.
     b.sources.apply(SourceOp::Close(SourceId(1)));
+    b.follow(3, "not/there", head());
+    assert!(matches!(b.state(), SourceState::Missing(_)));
     append(&one, "unread\n");
     append(&deep, "y\n");
     assert_eq!(b.lines(1), ["2 y"]);

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use sekisho_oracle::{has_root, missing};
 
+use crate::PATIENCE;
+
 const PROGRAM: &str = "/lib/systemd/systemd-journald";
 const SCRIPT: &str = r#"set -e
 mount --make-rprivate /
@@ -58,7 +60,7 @@ impl Journald {
 
     fn connect(&mut self) {
         let path = self.dir.path().join("run/systemd/journal/socket");
-        let end = Instant::now() + Duration::from_secs(30);
+        let end = Instant::now() + PATIENCE;
         while self.socket.connect(&path).is_err() || self.files().is_empty() {
             assert!(Instant::now() < end, "journald does not start");
             std::thread::sleep(Duration::from_millis(20));
@@ -82,7 +84,7 @@ impl Journald {
     /// An entry.
     pub fn write(&self, identifier: &str, message: &str) {
         let entry = format!("SYSLOG_IDENTIFIER={identifier}\nMESSAGE={message}\n");
-        let end = Instant::now() + Duration::from_secs(30);
+        let end = Instant::now() + PATIENCE;
         // It refuses while it is restarted or has its hands full.
         while self.socket.send(entry.as_bytes()).is_err() {
             assert!(Instant::now() < end, "journald takes nothing");
@@ -90,9 +92,17 @@ impl Journald {
         }
     }
 
-    /// Waits until all that was written is in the files.
+    /// Waits until all that was written is in the files, as `journalctl --sync` does.
     pub fn settle(&self) {
-        std::thread::sleep(Duration::from_millis(300));
+        let synced = self.dir.path().join("run/systemd/journal/synced");
+        let _ = fs::remove_file(&synced);
+        // SIGRTMIN+1: obeyed when nothing more is waiting to be taken.
+        self.signal("-35");
+        let end = Instant::now() + PATIENCE;
+        while !synced.exists() {
+            assert!(Instant::now() < end, "journald does not finish");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     fn pid(&self) -> String {
@@ -109,7 +119,7 @@ impl Journald {
     pub fn rotate(&self) {
         let before = self.files().len();
         self.signal("-USR2");
-        let end = Instant::now() + Duration::from_secs(30);
+        let end = Instant::now() + PATIENCE;
         while self.files().len() == before {
             assert!(Instant::now() < end, "journald does not rotate");
             std::thread::sleep(Duration::from_millis(10));
