@@ -176,7 +176,8 @@ _sekisho_regex_options=(
 
 # Offers what a pattern says may follow the words typed so far.
 _sekisho_follow() { # PROGRAM PATTERN TYPED...
-    local program=$1 pattern=($2) at=0 word
+    local program=$1 pattern at=0 word
+    read -r -a pattern <<< "$2"
     shift 2
     for word in "$@"; do
         while :; do
@@ -196,9 +197,9 @@ _sekisho_follow() { # PROGRAM PATTERN TYPED...
         local next=${pattern[at]#\?}
         case $next in
             @jail) _sekisho_jails "$program" ;;
-            @file) compgen -f -- "$_sekisho_current" ;;
+            # Files are offered by the shell itself, which knows how to quote their names.
             @*) ;;
-            *) printf '%s\n' ${next//|/ } ;;
+            *) printf '%s\n' "${next//|/$'\n'}" ;;
         esac
         case ${pattern[at]} in \?*) at=$((at + 1)) ;; *) return ;; esac
     done
@@ -220,10 +221,7 @@ _sekisho() {
         case " ${_sekisho_with_value[*]} " in
             *" $word "*)
                 case $word in -c | --conf | -s | --socket) _sekisho_server+=("$word" "${COMP_WORDS[at]}") ;; esac
-                if [ "$at" -eq "$COMP_CWORD" ]; then
-                    mapfile -t COMPREPLY < <(compgen -f -- "$_sekisho_current")
-                    return
-                fi
+                [ "$at" -ne "$COMP_CWORD" ] || return
                 at=$((at + 1))
                 ;;
         esac
@@ -232,10 +230,9 @@ _sekisho() {
     local offers
     case $name:${typed[0]-}:$_sekisho_current in
         fail2ban-regex:*:-* | sekisho:regex:-*) offers=$(printf '%s\n' "${_sekisho_regex_options[@]}") ;;
-        fail2ban-regex:*) offers=$(compgen -f -- "$_sekisho_current") ;;
-        sekisho:regex:*) offers=$(compgen -f -- "$_sekisho_current") ;;
+        fail2ban-regex:* | sekisho:regex:*) return ;;
         sekisho:run:-*) offers=$(printf '%s\n' "${_sekisho_run_options[@]}") ;;
-        sekisho:run:*) offers=$(compgen -f -- "$_sekisho_current") ;;
+        sekisho:run:*) return ;;
         *::-*) offers=$(printf '%s\n' "${_sekisho_options[@]}") ;;
         *)
             local patterns=("${_sekisho_commands[@]}")
@@ -245,7 +242,12 @@ _sekisho() {
             done | sort -u)
             ;;
     esac
-    mapfile -t COMPREPLY < <(compgen -W "$offers" -- "$_sekisho_current")
+    # `compgen -W` would run what stands in a word as `$(...)`.
+    while IFS= read -r word; do
+        case $word in
+            ?*) case $word in "$_sekisho_current"*) COMPREPLY+=("$word") ;; esac ;;
+        esac
+    done <<< "$offers"
 }
 
 complete -o default -F _sekisho sekisho fail2ban-client fail2ban-server fail2ban-regex

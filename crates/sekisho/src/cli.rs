@@ -264,7 +264,7 @@ pub fn usage(program: &str, with_commands: bool) -> String {
     let arguments = if with_commands { "[OPTIONS] <COMMAND>" } else { "[OPTIONS]" };
     let mut out = format!("Usage: {program} {arguments}\n\n{}\n\nOptions:\n", purpose(program));
     for option in OPTIONS {
-        out.push_str(&format!("    {:<28} {}\n", option.synopsis(), option.help));
+        out.push_str(&format!("    {:<28} {}\n", option.synopsis(), wrapped(option.help, 33)));
     }
     if with_commands {
         out.push_str("\nCommand:\n");
@@ -273,13 +273,32 @@ pub fn usage(program: &str, with_commands: bool) -> String {
                 CommandHelp::Title(title) => out.push_str(&format!("\n{:45}{title}\n", "")),
                 // What is too long for its column has a line of its own.
                 CommandHelp::Command(synopsis, help) if synopsis.len() > 40 => {
-                    out.push_str(&format!("    {synopsis}\n{:45}{help}\n", ""));
+                    out.push_str(&format!("    {synopsis}\n{:45}{}\n", "", wrapped(help, 45)));
                 }
                 CommandHelp::Command(synopsis, help) => {
-                    out.push_str(&format!("    {synopsis:<40} {help}\n"));
+                    out.push_str(&format!("    {synopsis:<40} {}\n", wrapped(help, 45)));
                 }
             }
         }
+    }
+    out
+}
+
+/// A text in lines that a terminal does not break, for a column that begins at `indent`.
+fn wrapped(text: &str, indent: usize) -> String {
+    const WIDTH: usize = 110;
+    let (mut out, mut column) = (String::new(), indent);
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        if column + 1 + length > WIDTH && !out.is_empty() {
+            out.push_str(&format!("\n{:indent$}", ""));
+            column = indent;
+        } else if !out.is_empty() {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += length;
     }
     out
 }

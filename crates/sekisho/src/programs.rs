@@ -79,6 +79,8 @@ fn sekisho(args: &[String], parts: Parts) -> u8 {
             0
         }
         "check" => takeover::main(rest),
+        // Where no server runs, help is needed most.
+        "help" => client::main(Program::Sekisho, &["-h".to_owned()], parts.daemon),
         "completion" if rest == ["bash"] => {
             let _ = io::stdout().write_all(cli::completion::bash().as_bytes());
             0
@@ -129,6 +131,7 @@ mod tests {
             ("something-else", "run", 10),
             ("sekisho", "nonsense", 255),
             ("sekisho", "--version", 0),
+            ("sekisho", "help", 0),
             ("sekisho", "server -V", 0),
             ("sekisho", "manual nonsense", 255),
         ] {

@@ -91,3 +91,34 @@ fn completion_offers_what_can_follow() {
         assert_eq!(offers(line), expected, "{line}");
     }
 }
+
+/// Bash completes the names of files itself; a name is never run, and no pattern finds a file.
+#[test]
+fn completion_runs_no_name_of_a_file() {
+    let script = root().join("packaging/completion.bash");
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["$(touch ran)", "`touch ran`", "x--restart", "two words"] {
+        fs::write(dir.path().join(name), "").unwrap();
+    }
+    for (words, expected) in [
+        ("fail2ban-regex ''", ""),
+        ("sekisho regex ''", ""),
+        ("sekisho run --log ''", ""),
+        ("fail2ban-client -c ''", ""),
+        ("fail2ban-client set sshd addlogpath ''", ""),
+        ("fail2ban-client reload -", "--all --if-exists --restart --unban"),
+        ("fail2ban-client start ''", "$(touch${IFS}ran)"),
+    ] {
+        let code = format!(
+            ". '{}'; fail2ban-client() {{ echo '`- Jail list: $(touch${{IFS}}ran)'; }}; \
+             COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _sekisho; \
+             printf '%s ' \"${{COMPREPLY[@]}}\"",
+            script.display()
+        );
+        let mut bash = std::process::Command::new("bash");
+        let out = bash.args(["--norc", "-c", &code]).current_dir(dir.path()).output().unwrap();
+        assert!(out.stderr.is_empty(), "{words}: {}", String::from_utf8_lossy(&out.stderr));
+        assert_eq!(String::from_utf8_lossy(&out.stdout).trim(), expected, "{words}");
+        assert!(!dir.path().join("ran").exists(), "{words}: a name was run");
+    }
+}

@@ -37,7 +37,7 @@ pub const COMMANDS: &[CommandHelp] = &[
     C("ping [TIMEOUT]", "ask whether the server answers"),
     C("version", "the server's version"),
     C("echo <TEXT>...", "have the server return a text"),
-    C("help", "print this text (interactive mode)"),
+    C("help", "print this text (under the name sekisho, and after -i)"),
     T("BANS"),
     C("banned", "which jail has banned whom"),
     C("banned <IP>...", "the jails that have banned these addresses"),

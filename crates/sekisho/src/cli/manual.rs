@@ -10,6 +10,15 @@ use crate::{regex_tool, run, takeover};
 pub const PROGRAMS: &[&str] =
     &["sekisho", "fail2ban-client", "fail2ban-server", "fail2ban-regex", "fail2ban-python"];
 
+/// Where things are, unless fail2ban.conf or an option says otherwise.
+const FILES: &[(&str, &str)] = &[
+    ("/etc/fail2ban/jail.local", "settings of your own, laid over jail.conf"),
+    ("/etc/sekisho", "the same for the built-in configuration, where there is no /etc/fail2ban"),
+    ("/var/log/fail2ban.log", "the log"),
+    ("/var/lib/fail2ban/fail2ban.sqlite3", "the database: bans, and places in logs"),
+    ("/var/run/fail2ban/fail2ban.sock", "the control socket"),
+];
+
 /// The manual page of a program; `None` if it is none of ours.
 pub fn manual(program: &str) -> Option<String> {
     let (synopsis, what, about) = match program {
@@ -87,8 +96,15 @@ pub fn manual(program: &str) -> Option<String> {
     page.push_str(match program {
         "fail2ban-regex" => "0, 2 if the command line is wrong, or 255 on any other failure.\n",
         "fail2ban-python" => "That of python3; 127 if there is none, 126 if it cannot be run.\n",
+        "sekisho" => {
+            "0, or 255 on any failure; 2 if the command line of `sekisho regex` is wrong.\n"
+        }
         _ => "0, or 255 on any failure.\n",
     });
+    if matches!(program, "sekisho" | "fail2ban-client" | "fail2ban-server") {
+        page.push_str(".SH FILES\n");
+        FILES.iter().for_each(|(path, what)| entry(&mut page, path, what));
+    }
     let others = PROGRAMS.iter().filter(|other| **other != program);
     let others: Vec<String> = others.map(|other| format!("{}(1)", escape(other))).collect();
     page.push_str(&format!(".SH SEE ALSO\n{}\n", others.join(", ")));
