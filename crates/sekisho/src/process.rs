@@ -169,9 +169,21 @@ impl PidFile {
         if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty() && !p.exists()) {
             std::fs::DirBuilder::new().mode(0o755).create(folder)?;
         }
+        if holds_something_else(path) {
+            let text = "what is there is no PID file; remove it, or choose another name with -p";
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
+        }
         std::fs::write(path, format!("{}\n", std::process::id()))?;
         Ok(PidFile { path: path.to_owned() })
     }
+}
+
+/// Whether there is a file that nobody wrote as a PID file: a log, for instance.
+fn holds_something_else(path: &Path) -> bool {
+    const LONGEST: u64 = 32;
+    let number = |text: String| text.trim().bytes().all(|b| b.is_ascii_digit());
+    let Ok(meta) = std::fs::metadata(path) else { return false };
+    meta.is_file() && (meta.len() > LONGEST || !std::fs::read_to_string(path).is_ok_and(number))
 }
 
 impl Drop for PidFile {
@@ -264,6 +276,13 @@ mod tests {
         drop(file);
         assert!(path.exists(), "another daemon's file stays");
         assert!(PidFile::create(Path::new("/nonexistent/a/b.pid")).is_err());
+        // A path that is somebody else's file by mistake.
+        for other in ["a line of a log\n", "1234567890123456789012345678901234567890\n"] {
+            std::fs::write(&path, other).unwrap();
+            let error = PidFile::create(&path).unwrap_err().to_string();
+            assert!(error.contains("no PID file; remove it"), "{error}");
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), other);
+        }
     }
 
     #[test]

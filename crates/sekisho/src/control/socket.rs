@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -59,6 +59,9 @@ pub enum SocketError {
     /// No thread or descriptor to serve with.
     #[error("cannot serve the control socket: {0}")]
     Serve(io::Error),
+    /// What has its name is something else: a log, for instance.
+    #[error("cannot open the control socket {}: what is there is no socket; remove it, or choose another name with -s", .0.display())]
+    Foreign(PathBuf),
     /// The file system refuses.
     #[error("cannot open the control socket {}: {error} (is its folder there and writable? choose another with -s)", path.display())]
     Io {
@@ -72,7 +75,8 @@ pub enum SocketError {
 /// Where the listening socket comes from.
 #[derive(Debug)]
 pub enum Listen<'a> {
-    /// It is made. A socket file nobody listens on is replaced; one that is in use only by force.
+    /// It is made. A socket file nobody listens on is replaced; one that is in use only by force;
+    /// what is no socket never.
     Path {
         /// Its path.
         path: &'a Path,
@@ -253,6 +257,10 @@ fn bind(path: &Path, force: bool) -> Result<UnixListener, SocketError> {
             break;
         }
         thread::sleep(Duration::from_millis(100));
+    }
+    let there = std::fs::symlink_metadata(path);
+    if there.is_ok_and(|meta| !meta.file_type().is_socket() && !meta.file_type().is_symlink()) {
+        return Err(SocketError::Foreign(path.to_owned()));
     }
     match UnixStream::connect(path) {
         Ok(stream) if !force && is_alive(&stream) => return Err(SocketError::InUse),

@@ -207,6 +207,14 @@ fn stale_sockets_are_replaced_and_live_ones_are_not() {
     assert!(path.exists());
     drop(second);
     assert!(!path.exists());
+    // A path that is somebody else's file by mistake.
+    let log = dir.path().join("mail.log");
+    std::fs::write(&log, "a line\n").unwrap();
+    for force in [false, true] {
+        let error = start(&log, force).unwrap_err().to_string();
+        assert!(error.contains("mail.log: what is there is no socket; remove it"), "{error}");
+        assert_eq!(std::fs::read_to_string(&log).unwrap(), "a line\n");
+    }
     let error = start(Path::new("/nonexistent/folder/s.sock"), false).unwrap_err().to_string();
     assert!(error.contains("/nonexistent/folder/s.sock"), "{error}");
 }
