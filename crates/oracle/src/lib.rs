@@ -15,6 +15,7 @@ mod random;
 mod report;
 pub mod samples;
 
+use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -36,10 +37,14 @@ pub fn must_not_skip() -> bool {
 }
 
 /// Says that the calling test cannot run without `what`, or fails where that must not be.
+///
+/// What a test prints is shown only if it fails; a test that did not run has to be seen.
 #[track_caller]
 pub fn missing(what: &str) {
     assert!(!must_not_skip(), "needs {what}");
-    eprintln!("skipped: needs {what}");
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or_default();
+    let _ = writeln!(std::io::stderr(), "skipped: needs {what} ({test})");
 }
 
 /// A count of cases: `small` usually, another one where the variable says so.
