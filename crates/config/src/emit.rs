@@ -105,7 +105,7 @@ impl Stream<'_> {
     ) -> Result<Vec<String>, ConfigError> {
         let mut names: Vec<String> = Vec::new();
         let Some(text) = options.text("action") else {
-            notices.push(Notice::warning(format!("No actions were defined for {}", self.jail)));
+            notices.push(self.no_actions(options));
             return Ok(names);
         };
         let mut vars = Vars::default();
@@ -131,9 +131,15 @@ impl Stream<'_> {
             names.push(name);
         }
         if names.is_empty() {
-            notices.push(Notice::warning(format!("No actions were defined for {}", self.jail)));
+            notices.push(self.no_actions(options));
         }
         Ok(names)
+    }
+
+    fn no_actions(&self, options: &JailOptions) -> Notice {
+        let text = format!("No actions were defined for {}: nobody is banned", self.jail);
+        let named = options.text("action").or_else(|| options.text("enabled"));
+        Notice { origin: named.map(|t| t.origin.clone()), ..Notice::warning(text) }
     }
 
     fn python_action(

@@ -14,7 +14,11 @@ pub enum ConfigError {
     #[error("Base configuration directory {0} does not exist ")]
     NoBase(String),
     /// No file for a name.
-    #[error("Found no accessible config files for {} under {base}", repr_str(name))]
+    #[error(
+        "Found no accessible config files for {} under {base}{}",
+        repr_str(name),
+        their_names(name)
+    )]
     NotFound {
         /// `jail`, `filter.d/x`, …
         name: String,
@@ -42,7 +46,11 @@ pub enum ConfigError {
         origin: Origin,
     },
     /// An option before any section.
-    #[error("File contains no section headers: {}; put the line below a [section]", repr_str(line))]
+    #[error(
+        "File contains no section headers: {}; {}",
+        repr_str(line),
+        if line.starts_with('[') { "end the name of the section with ]" } else { "put the line below a [section]" }
+    )]
     NoSection {
         /// The line.
         origin: Origin,
@@ -198,10 +206,11 @@ pub enum ConfigError {
     },
     /// Not a whole number.
     #[error(
-        "Wrong value for {} in {}: {} is no whole number",
+        "Wrong value for {} in {}: {} is no whole number{}",
         repr_str(option),
         repr_str(section),
-        repr_str(value)
+        repr_str(value),
+        if value.contains('\n') { "; a line that begins with a blank belongs to the value above it" } else { "" }
     )]
     NotInt {
         /// The value.
@@ -245,6 +254,16 @@ pub enum ConfigError {
         /// Why.
         text: String,
     },
+}
+
+/// What to look for where a configuration has no file.
+fn their_names(name: &str) -> String {
+    match name {
+        "jail" => {
+            "; there is no jail.conf, no jail.local and nothing in jail.d that you may read".into()
+        }
+        _ => String::new(),
+    }
 }
 
 impl ConfigError {

@@ -131,6 +131,19 @@ pub fn enabled(ini: &Ini, jail: &str) -> Result<Enabled, ConfigError> {
     })
 }
 
+/// A warning where `enabled` is a word that means no only because it means nothing.
+pub fn misspelt_enabled(ini: &Ini, jail: &str) -> Option<Notice> {
+    let scope = Scope { ini, vars: &Vars::default() };
+    let text = scope.get(jail, "enabled").ok()??;
+    let known = values::boolean(&text.value)
+        || values::says_no(&text.value)
+        || text.value.eq_ignore_ascii_case("auto");
+    (!known).then(|| {
+        let said = format!("enabled = {} means no; write true or false", text.value);
+        Notice { origin: Some(text.origin), ..Notice::warning(said) }
+    })
+}
+
 /// Compiles the commands of a jail.
 pub fn compile(
     context: &Context<'_>,
@@ -143,24 +156,29 @@ pub fn compile(
     let logs = logs::collect(context.base.files, jail, &backend, options.text("logpath"), notices);
     if logs.missing {
         let text = format!("Have not found any log file for '{jail}' jail.");
+        let origin = options.text("logpath").map(|t| t.origin.clone());
+        let warning = |text: String| Notice { origin: origin.clone(), ..Notice::warning(text) };
         let to_journal = backend.starts_with("auto")
             && options.is("systemd_if_nologs", true)
             && options.text("journalmatch").is_some();
         if to_journal {
-            notices.push(Notice::warning(text + " Jail will monitor systemd journal."));
+            notices.push(warning(text + " Jail will monitor systemd journal."));
             // The filter may look different for the journal.
             backend = "systemd".to_owned();
             filter = Filter::read(context, jail, Some(&backend), &[], &mut Vec::new())?;
             options = read_options(context, jail, &filter, &mut Vec::new())?;
         } else if options.is("skip_if_nologs", false) {
-            notices.push(Notice::warning(text));
+            notices.push(warning(text));
             return Err(ConfigError::NoLogs { jail: jail.to_owned() });
+        } else if logs.waiting.is_empty() {
+            notices.push(warning(text + " It names none."));
         } else {
-            notices.push(Notice::warning(text));
+            notices.push(warning(text + " It waits for one."));
         }
     }
     let mut stream = Stream { jail, words: Vec::new() };
-    let origin = options.text("enabled").map(|t| t.origin.clone());
+    let named = options.text("backend").or_else(|| options.text("enabled"));
+    let origin = named.map(|t| t.origin.clone());
     stream.push(origin, vec!["add".into(), jail.into(), backend.as_str().into()]);
     let journalmatch = stream.filter(&filter, &options, notices)?;
     stream.options(&options);
@@ -201,7 +219,9 @@ impl Filter {
         let backend = backend.map(str::to_owned).or(configured.clone());
         let effective = backend.clone().unwrap_or_else(|| "auto".to_owned());
         let Some(text) = scope.get(jail, "filter")?.filter(|t| !t.value.is_empty()) else {
-            notices.push(Notice::warning(format!("No filter set for jail {jail}")));
+            let text = format!("No filter set for jail {jail}: no log is judged");
+            let origin = scope.get(jail, "enabled")?.map(|t| t.origin);
+            notices.push(Notice { origin, ..Notice::warning(text) });
             return Ok(Filter { compiled: None, backend: effective });
         };
         let mut definition = params::parse("filter", &text.value, &text.origin)

@@ -6,7 +6,8 @@
 use std::fmt;
 
 use sekisho_core::command::{Origin, Words};
-use sekisho_core::value::Value;
+use sekisho_core::effect::Level;
+use sekisho_core::value::{Value, repr_str};
 
 use crate::error::ConfigError;
 use crate::files::{Files, Kind, join};
@@ -88,11 +89,15 @@ pub struct Loaded {
 impl Loaded {
     /// Whether a start is refused: there are enabled jails, and all of them are broken.
     pub fn nothing_left(&self) -> bool {
-        self.jails.is_empty() && !self.faultless()
+        self.jails.is_empty() && !self.jails_faultless()
     }
 
     /// Whether nothing is wrong. A jail that asked to be skipped where it has no logs is no fault.
     pub fn faultless(&self) -> bool {
+        self.jails_faultless() && self.notices.iter().all(|notice| notice.level < Level::Error)
+    }
+
+    fn jails_faultless(&self) -> bool {
         self.broken.iter().all(|jail| matches!(jail.error, ConfigError::NoLogs { .. }))
     }
 }
@@ -127,10 +132,11 @@ pub fn load(
     if files.kind(dir) != Some(Kind::Dir) {
         return Err(FatalError { errors: vec![ConfigError::NoBase(dir.to_owned())], notices });
     }
-    let (server, mut stream) = match server::read(base, &options.overrides, &mut notices) {
-        Ok(read) => read,
-        Err(errors) => return Err(FatalError { errors, notices }),
-    };
+    let (server, mut stream) =
+        match server::read(base, &options.overrides, options.mode, &mut notices) {
+            Ok(read) => read,
+            Err(errors) => return Err(FatalError { errors, notices }),
+        };
     let ini = read_jails(base, options.version, &mut notices)?;
     let library = Library::new(base, options.fallback.map(|(files, dir)| Base { files, dir }));
     let wait_for_logs = options.mode == Mode::Start;
@@ -144,6 +150,9 @@ pub fn load(
             continue;
         }
         let forced = options.force_enable || options.only_jail.is_some();
+        if !forced {
+            notices.extend(jail::misspelt_enabled(&ini, name).filter(|n| !notices.contains(n)));
+        }
         let compiled = match jail::enabled(&ini, name) {
             Ok(Enabled::No) if !forced => continue,
             Ok(Enabled::Auto) if !forced => {
@@ -156,6 +165,8 @@ pub fn load(
                         continue;
                     }
                     compiled => {
+                        // It names more logs than a machine has: what matters is that one is there.
+                        said.retain(|notice| notice.level > Level::Notice);
                         notices.append(&mut said);
                         compiled
                     }
@@ -248,11 +259,34 @@ fn compile(
         for words in &compiled.words {
             check(name, words).map_err(|text| {
                 let origin = words.origin.clone();
-                ConfigError::Refused { origin, text }
+                ConfigError::Refused { origin, text: refusal(name, words, text) }
             })?;
         }
     }
     Ok(compiled)
+}
+
+/// What a server says of a value, with what an administrator needs beside it: the option, and how its
+/// values are written.
+fn refusal(jail: &str, words: &Words, text: String) -> String {
+    const TIMES: &[&str] =
+        &["bantime", "findtime", "bantime.maxtime", "bantime.rndtime", "bantime.multipliers"];
+    let word = |at: usize| words.words.get(at).and_then(Value::as_str);
+    match (word(0), word(2)) {
+        (Some("set" | "multi-set"), Some("addfailregex")) if text.starts_with("No failure-id") => {
+            format!("{text}; write <HOST> where the address of the attacker stands")
+        }
+        (Some("set"), Some(option))
+            if jail::JAIL_OPTIONS.iter().any(|(name, _)| *name == option) =>
+        {
+            let hint = match TIMES.contains(&option) {
+                true => "; write seconds, or numbers with units like 1d12h or 10m",
+                false => "",
+            };
+            format!("Wrong value for {} in {}: {text}{hint}", repr_str(option), repr_str(jail))
+        }
+        _ => text,
+    }
 }
 
 /// What stands in the stream for a broken jail.

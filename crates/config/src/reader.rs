@@ -57,7 +57,22 @@ pub fn read(base: Base<'_>, name: &str, predefined: &Options) -> Result<Ini, Con
     if listed.is_empty() {
         return Err(ConfigError::NotFound { name: name.to_owned(), base: base.dir.to_owned() });
     }
-    Ok(read_files(base.files, &listed, predefined))
+    let mut ini = read_files(base.files, &listed, predefined);
+    ini.notices.extend(no_files(base, name));
+    Ok(ini)
+}
+
+/// Warnings of what has the name of a file of this configuration, and is none.
+fn no_files(base: Base<'_>, name: &str) -> impl Iterator<Item = Notice> {
+    ["conf", "local"].into_iter().filter_map(move |ending| {
+        let path = format!("{}.{ending}", join(base.dir, name));
+        let what = match base.files.kind(&path)? {
+            Kind::File => return None,
+            Kind::Dir => "a folder",
+            Kind::Dangling => "a link to nothing",
+        };
+        Some(Notice::warning(format!("{path} is {what}: it is not read")))
+    })
 }
 
 /// The files of a configuration in their order, without those that they include.

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use sekisho_core::command::{Origin, Words};
-use sekisho_core::value::Value;
+use sekisho_core::effect::Level;
+use sekisho_core::value::{Value, repr_str};
 
 use crate::error::ConfigError;
 use crate::interpolate::{Scope, Vars};
+use crate::load::Mode;
 use crate::notice::Notice;
 use crate::reader::{self, Base, Ini};
 use crate::text::{Options, Text};
@@ -38,13 +40,18 @@ pub struct ServerOptions {
 }
 
 const DEFINITION: &str = "Definition";
+const LOGLEVEL: &str = "INFO";
+const DBPURGEAGE: &str = "1d";
 
 /// Reads `fail2ban.conf`; values of the command line replace those of the files.
 ///
-/// The words are the global part of the command stream, in its order.
+/// The words are the global part of the command stream, in its order. A value that a server would
+/// refuse is an error, and what is started has the default in its place: a misspelt level of the log
+/// is no reason to guard nothing.
 pub fn read(
     base: Base<'_>,
     overrides: &[(String, String)],
+    mode: Mode,
     notices: &mut Vec<Notice>,
 ) -> Result<(ServerOptions, Vec<Words>), Vec<ConfigError>> {
     let ini = match reader::read(base, "fail2ban", &Options::default()) {
@@ -63,11 +70,12 @@ pub fn read(
         // The command line is taken as it is.
         vars.set(key, value.replace('%', "%%"));
     }
-    collect(&Scope { ini: &ini, vars: &vars }, notices).map_err(|error| vec![error])
+    collect(&Scope { ini: &ini, vars: &vars }, mode, notices).map_err(|error| vec![error])
 }
 
 fn collect(
     scope: &Scope<'_>,
+    mode: Mode,
     notices: &mut Vec<Notice>,
 ) -> Result<(ServerOptions, Vec<Words>), ConfigError> {
     let mut stream = Vec::new();
@@ -93,7 +101,13 @@ fn collect(
     let (pidfile, _) = text("pidfile", "/var/run/fail2ban/fail2ban.pid")?;
     let (syslogsocket, origin) = text("syslogsocket", "auto")?;
     emit("syslogsocket", Value::str(&syslogsocket), origin);
-    let (loglevel, origin) = text("loglevel", "INFO")?;
+    let (mut loglevel, origin) = text("loglevel", LOGLEVEL)?;
+    if mode == Mode::Start && Level::threshold(&loglevel.to_uppercase()).is_none() {
+        let hint = "write CRITICAL, ERROR, WARNING, NOTICE, INFO or DEBUG";
+        let said = format!("Invalid log level {}; {hint}", repr_str(&loglevel));
+        notices.push(replaced(said, LOGLEVEL, &origin));
+        loglevel = LOGLEVEL.to_owned();
+    }
     emit("loglevel", Value::str(&loglevel), origin);
     let (logtarget, origin) = text("logtarget", "/var/log/fail2ban.log")?;
     emit("logtarget", Value::str(&logtarget), origin);
@@ -114,7 +128,16 @@ fn collect(
             }),
         }
     }
-    let (dbpurgeage, origin) = text("dbpurgeage", "1d")?;
+    let (mut dbpurgeage, origin) = text("dbpurgeage", DBPURGEAGE)?;
+    // Without a database nobody asks for it.
+    if mode == Mode::Start
+        && !dbfile.eq_ignore_ascii_case("none")
+        && let Err(error) = sekisho_core::duration::parse(&dbpurgeage)
+    {
+        let said = format!("Wrong value for 'dbpurgeage': {error}");
+        notices.push(replaced(said, DBPURGEAGE, &origin));
+        dbpurgeage = DBPURGEAGE.to_owned();
+    }
     emit("dbpurgeage", Value::str(&dbpurgeage), origin);
     let options = ServerOptions {
         socket,
@@ -129,6 +152,12 @@ fn collect(
         stacksize,
     };
     Ok((options, stream))
+}
+
+/// The error for a value in whose place the default is used.
+fn replaced(said: String, default: &str, origin: &Option<Origin>) -> Notice {
+    let text = format!("{said}. Until then {default} is used");
+    Notice { level: Level::Error, text, origin: origin.clone() }
 }
 
 fn has(scope: &Scope<'_>, section: &str) -> bool {

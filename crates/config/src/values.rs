@@ -3,6 +3,11 @@
 use crate::error::ConfigError;
 use crate::text::{Text, is_space, strip};
 
+/// Words that say no; all but those of [`boolean`] do, but who writes others means something else.
+pub fn says_no(value: &str) -> bool {
+    ["0", "off", "false", "no", "none", ""].iter().any(|word| word.eq_ignore_ascii_case(value))
+}
+
 /// `1 on true yes` in any case; everything else is false.
 pub fn boolean(value: &str) -> bool {
     ["1", "on", "true", "yes"].iter().any(|word| word.eq_ignore_ascii_case(value))

@@ -107,7 +107,8 @@ fn what_is_fatal() {
         (&[][..], "Base configuration directory /etc/f does not exist "),
         (
             &[("fail2ban.conf", "[Definition]")],
-            "Found no accessible config files for 'jail' under /etc/f",
+            "Found no accessible config files for 'jail' under /etc/f; there is no jail.conf, no \
+             jail.local and nothing in jail.d that you may read",
         ),
         (
             &[("jail.conf", "[a]\nx"), ("jail.local", "[b]\ny")],
@@ -230,13 +231,13 @@ fn a_folder_over_the_embedded_tree() {
 #[test]
 fn the_command_line_beats_the_file() {
     let files =
-        [("jail.conf", ""), ("fail2ban.conf", "[Definition]\nloglevel = INFO\nsocket = /s")];
-    let overrides = vec![("loglevel".to_owned(), "50%".to_owned())];
+        [("jail.conf", ""), ("fail2ban.conf", "[Definition]\nsyslogsocket = /x\nsocket = /s")];
+    let overrides = vec![("syslogsocket".to_owned(), "50%".to_owned())];
     let options = LoadOptions { overrides, ..LoadOptions::default() };
     let loaded = load_map(&files, &options).unwrap();
-    assert_eq!(loaded.server.loglevel, "50%");
+    assert_eq!(loaded.server.syslogsocket, "50%");
     assert_eq!(loaded.server.socket, "/s");
-    assert!(dump(&loaded.stream).contains("['set', 'loglevel', '50%']"));
+    assert!(dump(&loaded.stream).contains("['set', 'syslogsocket', '50%']"));
 }
 
 #[test]
@@ -257,10 +258,125 @@ fn warnings_name_their_place() {
             "/etc/f/jail.conf:1: the text behind [a] is ignored; write it on a line of its own",
             "/etc/f/jail.conf:5: section [b] appears again (first in line 2): the two are merged, \
              and what is said later wins; better keep one of them",
+            "/etc/f/jail.conf:3: No filter set for jail b: no log is judged",
             "/etc/f/jail.conf:4: parameter p of x has the value \u{201c}1\u{201d}; the character \
              \u{201c} (U+201C) is a typographic quote: write \" instead",
         ]
     );
+}
+
+/// What an administrator reads at night: where it is, what it means, and what to write instead.
+#[test]
+fn messages_say_what_to_do() {
+    let jail = |text: &str| load_map(&[("jail.conf", text)], &LoadOptions::default());
+    for (text, expected) in [
+        (
+            "[a]\nenabled = ture\n[b]\nenabled = auto\n[c]\nenabled = No\n",
+            &["/etc/f/jail.conf:2: enabled = ture means no; write true or false"][..],
+        ),
+        (
+            "[a]\nenabled = 1\n",
+            &[
+                "/etc/f/jail.conf:2: No filter set for jail a: no log is judged",
+                "/etc/f/jail.conf:2: No actions were defined for a: nobody is banned",
+            ],
+        ),
+        (
+            "[a]\nenabled = 1\nfilter = f\nfailregex = <HOST>\naction = f\nlogpath = /l\n",
+            &[
+                "/etc/f/jail.conf:6: No file(s) found for glob /l",
+                "/etc/f/jail.conf:6: Have not found any log file for 'a' jail. It waits for one.",
+            ],
+        ),
+    ] {
+        let mut files = tree(&[("jail.conf", text), ("fail2ban.conf", "[Definition]\n")]);
+        for folder in ["filter.d", "action.d"] {
+            files.insert(&format!("/etc/f/{folder}/f.conf"), b"[Definition]\n");
+        }
+        let loaded = load(&files, "/etc/f", &LoadOptions::default()).unwrap();
+        let said: Vec<String> = loaded.notices.iter().map(|n| n.located()).collect();
+        assert_eq!(said, expected, "{text}");
+        assert!(loaded.faultless());
+    }
+    let named = jail("[a\nenabled = 1\n").unwrap_err().to_string();
+    assert!(
+        named.contains(":1: ") && named.contains("end the name of the section with ]"),
+        "{named}"
+    );
+    let indented = jail("[a]\nenabled = 1\nmaxretry = 3\n  bantime = 5\n").unwrap();
+    let reason = &indented.broken[0].reason;
+    assert!(
+        reason.ends_with("a line that begins with a blank belongs to the value above it"),
+        "{reason}"
+    );
+    let nothing = load_map(&[("fail2ban.conf", "")], &LoadOptions::default()).unwrap_err();
+    assert!(nothing.to_string().contains("; there is no jail.conf, no jail.local"), "{nothing}");
+}
+
+/// A server goes on with the default; a test fails, and a dump shows what is written.
+#[test]
+fn wrong_options_of_the_server_stop_nobody() {
+    let files = [
+        ("jail.conf", ""),
+        ("fail2ban.conf", "[Definition]\nloglevel = LOUD\ndbpurgeage = often\n"),
+    ];
+    let loaded = load_map(&files, &LoadOptions::default()).unwrap();
+    let said: Vec<String> = loaded.notices.iter().map(|n| n.located()).collect();
+    assert_eq!(
+        said,
+        [
+            "/etc/f/fail2ban.conf:2: Invalid log level 'LOUD'; write CRITICAL, ERROR, WARNING, NOTICE, \
+             INFO or DEBUG. Until then INFO is used",
+            "/etc/f/fail2ban.conf:3: Wrong value for 'dbpurgeage': name 'often' is not defined in the \
+             time \"often\": write seconds, or numbers with units like 1d12h or 10m. Until then 1d is \
+             used",
+        ]
+    );
+    assert!(!loaded.faultless() && !loaded.nothing_left());
+    let words = dump(&loaded.stream);
+    assert!(words.contains("['set', 'loglevel', 'INFO']"), "{words}");
+    assert!(words.contains("['set', 'dbpurgeage', '1d']"), "{words}");
+    let shown = LoadOptions { mode: Mode::Dump, ..LoadOptions::default() };
+    let words = dump(&load_map(&files, &shown).unwrap().stream);
+    assert!(words.contains("['set', 'loglevel', 'LOUD']"), "{words}");
+    let good = [("jail.conf", ""), ("fail2ban.conf", "[Definition]\nloglevel = debug\n")];
+    assert!(load_map(&good, &LoadOptions::default()).unwrap().faultless());
+}
+
+/// A value that the caller's check refuses is named, and how it is written.
+#[test]
+fn refused_values_are_named() {
+    let check = |_: &str, words: &Words| match words.words.get(2) {
+        Some(Value::Str(option)) if &**option == "bantime" => {
+            Err("name 'ten' is not defined".into())
+        }
+        Some(Value::Str(option)) if &**option == "addfailregex" => {
+            Err("No failure-id group in 'x'".into())
+        }
+        Some(Value::Str(backend)) if &**backend == "poll" => Err("Unknown backend poll".to_owned()),
+        _ => Ok(()),
+    };
+    let options = LoadOptions { check: Some(&check), ..LoadOptions::default() };
+    for (lines, line, expected) in [
+        (
+            "bantime = ten",
+            3,
+            "Wrong value for 'bantime' in 'a': name 'ten' is not defined; write seconds, or \
+             numbers with units like 1d12h or 10m",
+        ),
+        (
+            "failregex = x",
+            3,
+            "No failure-id group in 'x'; write <HOST> where the address of the attacker stands",
+        ),
+        ("maxretry = 1\nbackend = poll", 4, "Unknown backend poll"),
+    ] {
+        let text = format!("[a]\nenabled = 1\n{lines}\n");
+        let loaded = load_map(&[("jail.conf", &text)], &options).unwrap();
+        let broken = &loaded.broken[0];
+        assert_eq!(broken.reason, expected);
+        assert_eq!(broken.origin.as_ref().unwrap().line, line, "{lines}");
+    }
 }
 
 const REGEX_TREE: &[(&str, &str)] = &[

@@ -44,9 +44,17 @@ fn ours(dir: &Path) -> String {
         Ok(loaded) => (loaded.notices, dump(&loaded.stream)),
         Err(error) => (Vec::new(), format!("FATAL {error}\n")),
     };
-    let notices = notices.iter().filter(|n| n.origin.is_some()).map(|n| n.located() + "\n");
+    let notices = notices.iter().filter(|n| n.origin.is_some() && !is_fail2bans(&n.text));
+    let notices = notices.map(|n| n.located() + "\n");
     let stream = stream.lines().filter(|l| !is_server_option(l)).map(|l| format!("{l}\n"));
     notices.chain(stream).collect::<String>().replace(dir.to_str().unwrap(), "@DIR@")
+}
+
+/// What fail2ban warns of as well, without the place, is no difference.
+fn is_fail2bans(warning: &str) -> bool {
+    ["No filter set for jail", "No actions were defined for", "Have not found any log file"]
+        .iter()
+        .any(|known| warning.starts_with(known))
 }
 
 /// The global options that are there when no file sets them.

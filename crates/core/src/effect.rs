@@ -65,7 +65,7 @@ pub enum Event {
     Described(ActionId, Traits),
     /// An answer to [`Effect::Ask`].
     Answer(AskId, Answer),
-    /// The store could not write for a while, or can again; bans go on either way.
+    /// The store could not write for a while, with the reason, or can again; told once each.
     StoreState(Result<(), String>),
     /// A deadline may have passed.
     Tick,
@@ -615,6 +615,32 @@ pub enum Level {
     Error = 40,
     /// 50
     Critical = 50,
+}
+
+impl Level {
+    /// The lowest level that is written where `loglevel` says `name`, in capitals; `None` if that
+    /// means nothing. Python's unset logger falls back to warnings.
+    pub fn threshold(name: &str) -> Option<u8> {
+        Some(match name {
+            "CRITICAL" | "FATAL" => 50,
+            "ERROR" => 40,
+            "WARNING" | "WARN" | "NOTSET" => 30,
+            "NOTICE" => 25,
+            "INFO" => 20,
+            "MSG" => 18,
+            "DEBUG" => 10,
+            "TRACEDEBUG" => 7,
+            "HEAVYDEBUG" => 5,
+            number if !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) => {
+                match number.parse::<u64>().map_or(u8::MAX, |n| u8::try_from(n).unwrap_or(u8::MAX))
+                {
+                    0 => 30,
+                    n => n,
+                }
+            }
+            _ => return None,
+        })
+    }
 }
 
 /// One line of the log.

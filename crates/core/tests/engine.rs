@@ -1153,3 +1153,17 @@ fn jails_share_a_journal_from_the_same_place_on() {
     assert_eq!(lab.sources().len(), 2, "{:?}", lab.sources());
     assert_eq!(lab.count_log("started without 'journalmatch' set"), 3);
 }
+
+/// Once, although store and engine both know.
+#[test]
+fn a_store_that_cannot_write_is_told_of() {
+    let mut lab = Lab::new();
+    lab.handle(Event::StoreState(Err("Cannot write to the database '/d': full".into())));
+    assert!(lab.log_has(
+        "ERROR Cannot write to the database '/d': full; bans go on and are kept in memory until it \
+         can be written again"
+    ));
+    lab.handle(Event::StoreState(Ok(())));
+    assert!(lab.log_has("NOTICE The database can be written again"));
+    assert_eq!(lab.count_log("database"), 2);
+}

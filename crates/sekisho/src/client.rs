@@ -68,6 +68,14 @@ pub fn main(program: Program, args: &[String], daemon: Daemon) -> u8 {
     if let Some(code) = answer_at_once(program, &parsed) {
         return code;
     }
+    let asks = [Key::Test, Key::Dump, Key::DumpPretty, Key::Interactive];
+    if parsed.command.is_empty()
+        && program != Program::Server
+        && !asks.iter().any(|k| parsed.has(*k))
+    {
+        print(&usage(program));
+        return FAILURE;
+    }
     let verbosity = 1 + parsed.count(Key::Verbose) as i64 - parsed.count(Key::Quiet) as i64;
     let settings = match Settings::read(program, &parsed) {
         Ok(settings) => settings,
@@ -97,6 +105,13 @@ fn answer_at_once(program: Program, parsed: &Parsed) -> Option<u8> {
             }
             (Key::ShortVersion, _) => print(FAIL2BAN_VERSION),
             (Key::Version, _) => print(&format!("Fail2Ban v{FAIL2BAN_VERSION}")),
+            (Key::Timeout, _) => match sekisho_core::duration::parse(value) {
+                Ok(_) => continue,
+                Err(error) => {
+                    print(&format!("ERROR: {}", error.reason));
+                    return Some(init_failed());
+                }
+            },
             (Key::Seconds, _) => match sekisho_core::duration::parse(value) {
                 Ok(seconds) => print(&seconds.to_string()),
                 Err(error) => {
@@ -152,10 +167,6 @@ impl Client {
         }
         match (command.as_slice(), self.program) {
             ([], Program::Server) => self.process(&["start"]),
-            ([], _) => {
-                print(&usage(self.program));
-                false
-            }
             (command, _) => self.process(command),
         }
     }
@@ -278,12 +289,12 @@ fn say(level: Level, text: &str) {
     complain_plainly(&line);
 }
 
-fn complain_plainly(text: &str) {
+pub(crate) fn complain_plainly(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// Prints on standard output; a reader that has gone is no error of ours.
-fn print(text: &str) {
+pub(crate) fn print(text: &str) {
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "{text}").and_then(|()| out.flush());
 }

@@ -77,7 +77,7 @@ enum Message {
 
 impl Logger {
     /// Starts the log. If the target cannot be opened, standard error is used, and the reason is
-    /// returned and logged: a daemon without a log file still has to guard.
+    /// returned: a daemon without a log file still has to guard.
     pub fn start(settings: &LogSettings) -> (Logger, Option<CommandError>) {
         let (queue, receiver) = bounded(QUEUE);
         let lost = Arc::new(AtomicU64::new(0));
@@ -106,10 +106,6 @@ impl Logger {
         }
         if let Err(error) = logger.open(&settings.target, &settings.syslog_socket) {
             problem.get_or_insert(error);
-        }
-        if let Some(error) = &problem {
-            let text = format!("{error}: {:?}, logging to standard error", settings.target);
-            logger.log(server(Level::Error, text));
         }
         (logger, problem)
     }
@@ -218,7 +214,7 @@ impl Logger {
 
     fn set_level(&self, text: &str) -> Result<(), CommandError> {
         let upper = text.to_uppercase();
-        let Some(threshold) = threshold(&upper) else {
+        let Some(threshold) = Level::threshold(&upper) else {
             let text = format!("Invalid log level '{upper}'");
             return Err(CommandError::new(ErrorClass::ValueError, text));
         };
@@ -236,10 +232,14 @@ impl Logger {
     }
 
     fn switch(&self, target: Target) -> Result<(), CommandError> {
-        let failed = || CommandError::new(ErrorClass::Exception, "Failed to change log target");
-        let sink = sink::Sink::open(&target).map_err(|_| failed())?;
+        let failed = |why: String| {
+            let text = format!("Failed to change log target: {why}");
+            CommandError::new(ErrorClass::Exception, text)
+        };
+        let sink = sink::Sink::open(&target).map_err(|e| failed(format!("{target}: {e}")))?;
         let message = Message::Switch(sink);
-        self.shared.queue.send_timeout(message, Duration::from_secs(5)).map_err(|_| failed())?;
+        let sent = self.shared.queue.send_timeout(message, Duration::from_secs(5));
+        sent.map_err(|_| failed("the old one does not take its last lines".into()))?;
         self.lock().target = target;
         Ok(())
     }
@@ -247,28 +247,6 @@ impl Logger {
 
 fn server(level: Level, text: String) -> Record {
     Record { level, logger: "fail2ban.server", text }
-}
-
-/// The lowest level that is written; Python's unset logger falls back to warnings.
-fn threshold(name: &str) -> Option<u8> {
-    Some(match name {
-        "CRITICAL" | "FATAL" => 50,
-        "ERROR" => 40,
-        "WARNING" | "WARN" | "NOTSET" => 30,
-        "NOTICE" => 25,
-        "INFO" => 20,
-        "MSG" => 18,
-        "DEBUG" => 10,
-        "TRACEDEBUG" => 7,
-        "HEAVYDEBUG" => 5,
-        number if !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) => {
-            match number.parse::<u64>().map_or(u8::MAX, |n| u8::try_from(n).unwrap_or(u8::MAX)) {
-                0 => 30,
-                n => n,
-            }
-        }
-        _ => return None,
-    })
 }
 
 /// The writing thread: many records per system call, in order.
@@ -293,13 +271,14 @@ fn write(receiver: &Receiver<Message>, mut sink: sink::Sink, lost: &AtomicU64) {
             }
             waiting = receiver.try_recv().ok();
         }
+        // Before it is counted what was lost: the report is alone in what it tries to write.
+        sink.flush();
         let dropped = lost.swap(0, Ordering::Relaxed) + sink.take_lost();
         if dropped > 0 {
             let text = format!("{dropped} log records could not be written and are lost");
             sink.add(crate::clock::now().wall, &zone, &server(Level::Error, text));
             sink.flush_report(dropped);
         }
-        sink.flush();
     }
 }
 

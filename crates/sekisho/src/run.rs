@@ -11,12 +11,13 @@ use std::path::{Path, PathBuf};
 
 use sekisho_config::jail::JailSummary;
 use sekisho_config::load::{LoadOptions, Loaded, load};
+use sekisho_config::logs::LogPath;
 use sekisho_config::notice::Notice;
 use sekisho_core::command::{Origin, Words};
 use sekisho_core::value::Value;
 
 use crate::check::{self, DryRun};
-use crate::client::Launch;
+use crate::client::{Launch, complain_plainly, print};
 use crate::control::activation;
 use crate::log::LogSettings;
 use crate::process::{self, Ready};
@@ -69,18 +70,18 @@ pub fn main(args: &[String]) -> u8 {
     let mut wish = match parse(args) {
         Ok(Some(wish)) => wish,
         Ok(None) => {
-            print!("{}", usage());
+            print(usage().trim_end());
             return 0;
         }
         Err(text) => {
-            eprintln!("sekisho run: {text}\n\n{}", usage());
+            complain(&format!("{text}\n\n{}", usage()));
             return 255;
         }
     };
     let inherited = match activation::inherited() {
         Ok(inherited) => inherited,
         Err(error) => {
-            eprintln!("sekisho run: {error}");
+            complain(&error.to_string());
             return 255;
         }
     };
@@ -88,15 +89,19 @@ pub fn main(args: &[String]) -> u8 {
     match prepare(&wish, &Machine::look()) {
         Ok(mut plan) => {
             plan.launch.inherited = inherited;
-            plan.lines.iter().for_each(|line| println!("{line}"));
+            print(&plan.lines.join("\n"));
             process::private("sekisho");
             daemon::run(plan.launch)
         }
         Err(text) => {
-            eprintln!("sekisho run: {text}");
+            complain(&text);
             255
         }
     }
+}
+
+fn complain(text: &str) {
+    complain_plainly(&format!("sekisho run: {text}"));
 }
 
 fn parse(args: &[String]) -> Result<Option<Wish>, String> {
@@ -164,7 +169,10 @@ fn prepare(wish: &Wish, machine: &Machine) -> Result<Plan, String> {
         target: if machine.root { loaded.server.logtarget.clone() } else { "STDOUT".into() },
         syslog_socket: loaded.server.syslogsocket.clone(),
     };
-    lines.push(format!("Log: {}", log.target));
+    lines.push(match log.target.to_ascii_uppercase().as_str() {
+        "STDOUT" | "SYSOUT" | "STDERR" => "The log follows.".to_owned(),
+        _ => format!("Log: {}", log.target),
+    });
     lines.push(places.unban_hint(machine));
     let mut stream = loaded.stream;
     if !wish.logs.is_empty() {
@@ -246,7 +254,11 @@ fn watched(jail: &JailSummary, logs: &[String]) -> String {
         let groups: Vec<String> = jail.journalmatch.iter().map(|group| group.join(" ")).collect();
         return format!("the journal ({})", groups.join(" | "));
     }
-    let paths: Vec<&str> = jail.logpaths.iter().map(|log| log.path.as_str()).collect();
+    let path = |log: &LogPath| match jail.missing.contains(log) {
+        true => format!("{} (not there yet)", log.path),
+        false => log.path.clone(),
+    };
+    let paths: Vec<String> = jail.logpaths.iter().map(path).collect();
     if paths.is_empty() { "nothing".into() } else { paths.join(", ") }
 }
 
@@ -354,6 +366,9 @@ impl Places {
     fn unban_hint(&self, machine: &Machine) -> String {
         let named = !machine.root && paths::user_socket().as_ref() != Some(&self.socket);
         let socket = if named { format!(" -s {}", self.socket.display()) } else { String::new() };
+        if !machine.root {
+            return format!("Who would be banned: sekisho{socket} banned");
+        }
         format!(
             "To let an address in again: sekisho{socket} unban ADDRESS; \
              who is out: sekisho{socket} banned"

@@ -15,6 +15,7 @@ use sekisho_core::command::{Origin, Words};
 use serde_json::json;
 
 use crate::check::DryRun;
+use crate::client::{complain_plainly, print};
 use crate::tree::{self, Tree};
 
 /// What it is, above the options.
@@ -72,31 +73,35 @@ pub fn main(args: &[String]) -> u8 {
     let (conf, as_json) = match parse(args) {
         Ok(Some(wish)) => wish,
         Ok(None) => {
-            print!("{}", usage());
+            print(usage().trim_end());
             return 0;
         }
         Err(text) => {
-            eprintln!("sekisho check: {text}\n\n{}", usage());
+            complain(&format!("{text}\n\n{}", usage()));
             return 255;
         }
     };
     let dir = conf.unwrap_or_else(|| tree::FAIL2BAN.to_owned());
     if !Path::new(&dir).is_dir() {
-        eprintln!(
-            "sekisho check: there is no folder {dir}; -c names the one that holds jail.conf. \
-             Where there is no fail2ban, `sekisho run` needs no configuration."
-        );
+        complain(&format!(
+            "there is no folder {dir}; -c names the one that holds jail.conf. Where there is no \
+             fail2ban, `sekisho run` needs no configuration."
+        ));
         return 255;
     }
     let tree = Tree::sekisho(Some(&dir));
     let findings = look(&tree);
     if as_json {
-        println!("{}", to_json(&dir, &findings));
+        print(&to_json(&dir, &findings).to_string());
     } else {
-        print!("{}", to_text(&dir, &findings));
+        print(to_text(&dir, &findings).trim_end());
     }
     let broken = findings.iter().any(|f| f.verdict == Verdict::Broken);
     if broken { 255 } else { 0 }
+}
+
+fn complain(text: &str) {
+    complain_plainly(&format!("sekisho check: {text}"));
 }
 
 fn usage() -> String {

@@ -168,7 +168,8 @@ fn a_log_without_root() {
             "Watching:\n  sshd ",
             log.to_str().unwrap(),
             "Not root: attacks are reported, nobody is banned.",
-            "To let an address in again: sekisho unban ADDRESS",
+            "The log follows.",
+            "Who would be banned: sekisho banned",
         ],
     );
     fs::OpenOptions::new().append(true).open(&log).unwrap().write_all(attack().as_bytes()).unwrap();

@@ -30,6 +30,7 @@ pub(super) mod logger {
     pub const TRANSMITTER: &str = "fail2ban.transmitter";
     pub const DATEDETECTOR: &str = "fail2ban.datedetector";
     pub const BANMANAGER: &str = "fail2ban.banmanager";
+    pub const DATABASE: &str = "fail2ban.database";
     pub const IPDNS: &str = "fail2ban.ipdns";
 }
 
@@ -181,8 +182,6 @@ pub(super) struct Desk {
     random: u64,
     /// The database as the last `set dbfile` wanted it, and as it was answered.
     pub dbfile: (Value, Value),
-    /// Why the database cannot be written, while it cannot.
-    pub store_trouble: Option<String>,
     /// Jails whose bans in the database change with this event.
     pub settled: BTreeSet<Arc<str>>,
     /// The server ends to be started again at once.
@@ -211,7 +210,6 @@ impl Desk {
             commands: BTreeMap::new(),
             next: 1,
             dbfile: (Value::None, Value::None),
-            store_trouble: None,
             settled: BTreeSet::new(),
             keeping: false,
             claim_by: None,

@@ -355,22 +355,16 @@ impl Engine {
     }
 
     fn store_state(&mut self, state: Result<(), String>) {
-        let was = self.desk.store_trouble.take();
         match state {
-            Ok(()) if was.is_some() => {
+            Ok(()) => {
                 let text = "The database can be written again";
-                self.desk.log(Level::Notice, logger::SERVER, text);
+                self.desk.log(Level::Notice, logger::DATABASE, text);
             }
-            Ok(()) => {}
             Err(reason) => {
-                if was.is_none() {
-                    let text = format!(
-                        "The database cannot be written ({reason}); bans go on and are kept in \
-                         memory until it can"
-                    );
-                    self.desk.log(Level::Warning, logger::SERVER, text);
-                }
-                self.desk.store_trouble = Some(reason);
+                let text = format!(
+                    "{reason}; bans go on and are kept in memory until it can be written again"
+                );
+                self.desk.log(Level::Error, logger::DATABASE, text);
             }
         }
     }

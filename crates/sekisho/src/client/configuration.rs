@@ -62,6 +62,11 @@ impl Settings {
         let given =
             |(key, name): (Key, &str)| Some((name.to_owned(), parsed.value(key)?.to_owned()));
         let mut overrides: Vec<(String, String)> = keys.into_iter().filter_map(given).collect();
+        if let Some(level) = parsed.value(Key::LogLevel).map(str::to_uppercase)
+            && Level::threshold(&level).is_none()
+        {
+            return Err(format!("Invalid log level {}", repr_str(&level)));
+        }
         // A user's own server, where there is one, is what that user means.
         let own = paths::user_socket().filter(|path| path.exists());
         if let (Program::Sekisho, false, false, Some(own)) =
@@ -73,10 +78,11 @@ impl Settings {
         if base.files.kind(base.dir).is_none() {
             return Err(format!("Base configuration directory {} does not exist ", tree.dir));
         }
-        let (options, _) = server::read(base, &overrides, &mut Vec::new()).map_err(|errors| {
-            let texts: Vec<String> = errors.iter().map(|e| e.located()).collect();
-            texts.join("\n")
-        })?;
+        let (options, _) =
+            server::read(base, &overrides, Mode::Start, &mut Vec::new()).map_err(|errors| {
+                let texts: Vec<String> = errors.iter().map(|e| e.located()).collect();
+                texts.join("\n")
+            })?;
         Ok(Settings {
             socket: options.socket,
             pidfile: options.pidfile,

@@ -10,8 +10,9 @@ use sekisho_core::effect::Level;
 use sekisho_core::value::Value;
 use serde_json::{Map, Value as Json, json};
 
-use super::{Client, print, say};
+use super::{Client, complain_plainly, print, say};
 use crate::control::pickle::Reply;
+use crate::control::text;
 
 impl Client {
     /// Runs one of these commands; whether it succeeded.
@@ -41,6 +42,10 @@ impl Client {
             Ok(Reply::Done(value)) => Some(value),
             Ok(reply) => {
                 self.show(&command, &reply, false);
+                // Standard output is for JSON.
+                if let Reply::Failed(error) = &reply {
+                    complain_plainly(&text::error(error));
+                }
                 None
             }
             Err(error) => {

@@ -2,6 +2,7 @@
 //!
 //! A sink may lose lines, which it counts, and never waits longer than [`STALL`] for a reader.
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -52,6 +53,18 @@ pub enum Target {
     },
     /// The journal's own protocol.
     Journal(Format),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::File { path, .. } => write!(f, "{}", path.display()),
+            Target::Stdout(_) => f.write_str("standard output"),
+            Target::Stderr(_) => f.write_str("standard error"),
+            Target::Syslog { socket, .. } => write!(f, "{}", socket.display()),
+            Target::Journal(_) => f.write_str(JOURNAL),
+        }
+    }
 }
 
 impl Target {

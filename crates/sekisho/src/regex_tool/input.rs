@@ -11,6 +11,7 @@ use sekisho_core::time::Timestamp;
 
 use super::options::Options;
 use super::progress::{Count, Counted};
+use crate::client::complain_plainly;
 use crate::source::encoding::{Encoding, Layout};
 use crate::source::journal::command::{From, Journal};
 use crate::source::journal::entry::Parser;
@@ -31,8 +32,13 @@ pub(super) enum Input {
 
 /// Decides what `log` is, and opens it, so that a missing right is reported before anything is printed of a summary.
 pub(super) fn open(log: &str, journalmatch: &[Vec<String>]) -> io::Result<Input> {
+    let file = || {
+        let opened = File::open(log);
+        let file = opened.map_err(|e| io::Error::new(e.kind(), format!("{log}: {e}")))?;
+        Ok(Input::File(file, log.to_owned()))
+    };
     if Path::new(log).is_file() {
-        return Ok(Input::File(File::open(log)?, log.to_owned()));
+        return file();
     }
     // A terminal would wait for typing; then `-` is a line like any other, as it always was.
     if log == "-" && !io::stdin().is_terminal() {
@@ -40,12 +46,22 @@ pub(super) fn open(log: &str, journalmatch: &[Vec<String>]) -> io::Result<Input>
     }
     // A pipe given by name (`/dev/stdin`, process substitution) is no text either.
     if log.starts_with('/') && Path::new(log).exists() && !Path::new(log).is_dir() {
-        return Ok(Input::File(File::open(log)?, log.to_owned()));
+        return file();
     }
     if is_journal(log) {
         return Ok(Input::Journal(journalctl_args(log, journalmatch)?));
     }
+    if looks_like_a_path(log) {
+        let what = if Path::new(log).is_dir() { "is a folder" } else { "does not exist" };
+        complain_plainly(&format!("{log} {what}: it is taken for a log line"));
+    }
     Ok(Input::Text(log.to_owned()))
+}
+
+/// Whether somebody meant a file: a log line is longer than a word, and begins with no slash.
+fn looks_like_a_path(log: &str) -> bool {
+    let path = log.starts_with(['/', '.']) || Path::new(log).is_dir();
+    path && !log.contains(char::is_whitespace)
 }
 
 /// Whether `log` names the journal.

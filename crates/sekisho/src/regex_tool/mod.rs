@@ -20,6 +20,7 @@ use sekisho_core::id::{Id, canonical};
 use sekisho_core::time::{Timestamp, Zone};
 use sekisho_core::value::Value;
 
+use crate::client::complain_plainly;
 use crate::clock;
 use findings::Found;
 use load::Loaded;
@@ -44,7 +45,7 @@ pub fn main(args: &[String]) -> u8 {
         Ok(options) => run(&options, &mut out),
         Err(Stop::Show(text)) => out.write_all(text.as_bytes()).map(|()| 0),
         Err(Stop::Usage(text)) => {
-            eprintln!("{}\n{PROGRAM}: error: {text}", options::usage(PROGRAM));
+            complain_plainly(&format!("{}\n{PROGRAM}: error: {text}", options::usage(PROGRAM)));
             Ok(2)
         }
     };
@@ -66,7 +67,7 @@ fn run(options: &Options, out: &mut dyn Write) -> io::Result<u8> {
     let (Some(log), true) = (options.args.first(), errors.is_empty()) else {
         out.write_all(options::help(PROGRAM).as_bytes())?;
         out.flush()?;
-        eprintln!("\n{}", errors.join("\n"));
+        complain_plainly(&format!("\n{}", errors.join("\n")));
         return Ok(FAILED);
     };
     let Some(level) = level(&options.log_level) else {
@@ -89,6 +90,12 @@ fn run(options: &Options, out: &mut dyn Write) -> io::Result<u8> {
         Ok(loaded) => loaded,
         Err(text) => {
             writeln!(out, "{text}")?;
+            // A misspelt name ends here, too.
+            if text.contains("No failure-id group") {
+                out.flush()?;
+                let taken = "it is no jail, filter or file, thus a regular expression";
+                complain_plainly(&format!("{taken}; that has <HOST> where the address stands"));
+            }
             return Ok(FAILED);
         }
     };

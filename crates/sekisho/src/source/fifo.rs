@@ -151,9 +151,7 @@ impl Fifo {
             self.passing = true;
             if !std::mem::replace(&mut self.cut_said, true) {
                 let text = format!(
-                    "{}: a line longer than {LINE_MAX} bytes was cut to {CUT_KEEP}; look what \
-                     writes it",
-                    self.path.display()
+                    "a line longer than {LINE_MAX} bytes was cut to {CUT_KEEP}; look what writes it"
                 );
                 step.out.push(Out::State(SourceState::Trouble(text)));
             }

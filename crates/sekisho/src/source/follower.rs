@@ -232,7 +232,7 @@ impl Follower {
         let known = Encoding::from_python_name(&encoding);
         if known.is_none() {
             let text = format!(
-                "{path}: the encoding '{encoding}' is unknown, the bytes are used as they are; set \
+                "the encoding '{encoding}' is unknown, the bytes are used as they are; set \
                  logencoding to utf-8 or to the name of the log's encoding"
             );
             let trouble = Event::Source(source, SourceState::Trouble(text));

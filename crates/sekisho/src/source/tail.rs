@@ -19,6 +19,7 @@
 //!   comes again after a restart.
 
 use std::collections::VecDeque;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use sekisho_core::effect::{Position, SourceState, StartAt};
@@ -250,8 +251,7 @@ impl Tail {
         while self.queue.len() > QUEUE_MAX {
             self.queue.pop_front();
             let text = format!(
-                "{}: more than {QUEUE_MAX} rotated files wait to be read; the oldest is given up",
-                self.path.display()
+                "more than {QUEUE_MAX} rotated files wait to be read; the oldest is given up"
             );
             self.trouble(Trouble::GaveUp, text, now, step);
         }
@@ -262,18 +262,32 @@ impl Tail {
             self.generation += 1;
             now
         });
-        let text = format!("{}: {error}", self.path.display());
-        match error {
-            OpenError::Missing => {}
-            // Whoever follows the path reads the pipe from now on, or begins here anew.
-            OpenError::NotAFile if self.start.is_none() && fifo::is_fifo(&self.path) => {}
-            OpenError::NotAFile => self.trouble(Trouble::NotAFile, text.clone(), now, step),
-            OpenError::Io(_) => self.trouble(Trouble::Access, text.clone(), now, step),
-        }
         // At the first look there is no rotation going on.
         let waited = now.since(since) >= MISSING_AFTER || self.start.is_some();
-        if waited && !self.missing_said {
-            self.missing_said = true;
+        let first = waited && !std::mem::replace(&mut self.missing_said, waited);
+        let trouble = match error {
+            // An empty log that stays empty: the jail is one for bans by hand.
+            OpenError::NotAFile if is_null(&self.path) => {
+                if first {
+                    step.out.push(Out::State(SourceState::Open(Position::default())));
+                    step.out.push(Out::State(SourceState::CaughtUp));
+                }
+                return;
+            }
+            OpenError::Missing => None,
+            // Whoever follows the path reads the pipe from now on, or begins here anew.
+            OpenError::NotAFile if self.start.is_none() && fifo::is_fifo(&self.path) => None,
+            OpenError::NotAFile => Some(Trouble::NotAFile),
+            OpenError::Io(_) => Some(Trouble::Access),
+        };
+        let text = error.to_string();
+        match trouble {
+            // That it is missing says it all.
+            Some(kind) if first => self.troubles.push((kind, now)),
+            Some(kind) => self.trouble(kind, text.clone(), now, step),
+            None => {}
+        }
+        if first {
             step.out.push(Out::State(SourceState::Missing(text)));
         }
     }
@@ -549,24 +563,21 @@ impl Tail {
         let Read::Lines { data, undecodable, cut, .. } = read else { return };
         self.last_position = position.clone();
         step.out.push(Out::Lines { data, live: self.live, position });
-        let path = self.path.display();
         if cut {
             let text = format!(
-                "{path}: a line longer than {} bytes was cut to {CUT_KEEP}; look what writes it",
+                "a line longer than {} bytes was cut to {CUT_KEEP}; look what writes it",
                 reader::LINE_MAX
             );
             self.trouble(Trouble::Cut, text, now, step);
         } else if undecodable {
-            let text = format!(
-                "{path}: some bytes are not in the encoding that logencoding names and were \
-                 replaced; set logencoding of this jail to the log's encoding"
-            );
-            self.trouble(Trouble::Undecodable, text, now, step);
+            let text = "some bytes are not in the encoding that logencoding names and were \
+                        replaced; set logencoding of this jail to the log's encoding";
+            self.trouble(Trouble::Undecodable, text.to_owned(), now, step);
         }
     }
 
     fn read_error(&mut self, error: &std::io::Error, now: Monotonic, step: &mut Step) {
-        let text = format!("{}: cannot be read: {error}; trying again", self.path.display());
+        let text = format!("cannot be read: {error}; trying again");
         self.trouble(Trouble::ReadError, text, now, step);
         step.more = false;
     }
@@ -578,6 +589,15 @@ impl Tail {
             step.out.push(Out::State(SourceState::Trouble(text)));
         }
     }
+}
+
+/// `/dev/null`, whatever it is called.
+fn is_null(path: &Path) -> bool {
+    let same = |null: std::fs::Metadata| {
+        let meta = std::fs::metadata(path).ok()?;
+        Some(meta.file_type().is_char_device() && meta.rdev() == null.rdev())
+    };
+    std::fs::metadata("/dev/null").ok().and_then(same).unwrap_or(false)
 }
 
 /// `new` from where `old` has got to.

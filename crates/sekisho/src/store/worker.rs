@@ -384,7 +384,6 @@ impl Worker {
                     self.give_back();
                 }
                 if self.failing.take().is_some() && std::mem::take(&mut self.told) {
-                    say(&self.log, Level::Notice, "The database can be written again".to_owned());
                     self.send(Event::StoreState(Ok(())));
                 }
             }
@@ -493,11 +492,7 @@ impl Worker {
         };
         if !std::mem::replace(&mut self.told, true) {
             let path = self.path.as_deref().unwrap_or_default();
-            let text = format!(
-                "Cannot write to the database '{path}': {text}; bans go on and are kept in memory \
-                 until it can be written again"
-            );
-            say(&self.log, Level::Error, text.clone());
+            let text = format!("Cannot write to the database '{path}': {text}");
             self.send(Event::StoreState(Err(text)));
         }
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sekisho_config::jail::JailSummary;
 use sekisho_config::load::Loaded;
 use sekisho_core::command::{Change, Command, Origin, Words};
-use sekisho_core::effect::ActionSpec;
+use sekisho_core::effect::{ActionSpec, Level};
 
 use super::{Finding, Verdict};
 use crate::{check, tree};
@@ -49,7 +49,11 @@ pub fn of_configuration(loaded: &Loaded) -> Vec<Finding> {
     found.extend(loaded.notices.iter().map(|n| {
         // fail2ban reads no further where a section comes twice.
         let better = n.text.contains("the two are merged");
-        let verdict = if better { Verdict::Better } else { Verdict::Note };
+        let verdict = match n.level {
+            Level::Error | Level::Critical => Verdict::Broken,
+            _ if better => Verdict::Better,
+            _ => Verdict::Note,
+        };
         Finding::new(verdict, n.text.clone()).at(n.origin.as_ref())
     }));
     found.extend(of_actions(&actions));
@@ -143,7 +147,7 @@ fn of_actions(actions: &Actions) -> Vec<Finding> {
     }
     if !notifying.is_empty() {
         let names: Vec<String> = notifying.into_iter().collect();
-        let text = format!("{}: never delay a ban, however slow they are", names.join(", "));
+        let text = format!("{}: delay no ban, however slow", names.join(", "));
         found.push(Finding::new(Verdict::Better, text));
     }
     for (program, users) in missing {

@@ -263,20 +263,28 @@ fn what_needs_no_server() {
         let ran = site.ours(program, args, "");
         assert_eq!((ran.code, ran.out.as_str()), (Some(code), out), "{program} {args:?}");
     }
-    for args in [[].as_slice(), &["--nope"], &["-c"], &["--str2sec"]] {
+    for args in [[].as_slice(), &["-c", "/nonexistent"], &["--nope"], &["-c"], &["--str2sec"]] {
         // Without the options of the site, which would be the argument that is missing.
         let ran = run(double().arg("client").args(args), "");
         assert_eq!(ran.code, Some(255));
         assert!(ran.out.starts_with("Usage: fail2ban-client [OPTIONS] <COMMAND>\n"));
-        assert_eq!(ran.err.ends_with("Init of command line failed\n"), !args.is_empty());
+        let wrong = !matches!(args, [] | ["-c", _]);
+        assert_eq!(ran.err.ends_with("Init of command line failed\n"), wrong);
+    }
+    for (options, out) in [
+        (["--loglevel", "loud"], "ERROR: Invalid log level 'LOUD'\n"),
+        (["--timeout", "soon"], "ERROR: name 'soon' is not defined\n"),
+    ] {
+        let ran = site.ours("client", &[options[0], options[1], "ping"], "");
+        assert_eq!((ran.code, ran.out.as_str()), (Some(255), out), "{options:?}");
+        assert!(ran.err.ends_with("Init of command line failed\n"), "{options:?}: {}", ran.err);
     }
 }
 
 #[test]
 fn another_user_is_told_who_may() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("another_user_is_told_who_may skipped: needs root, to become somebody else");
-        return;
+        return sekisho_oracle::missing("root, to become somebody else");
     }
     let site = Site::new();
     assert_eq!(site.ours("client", &["start"], "").code, Some(0));

@@ -7,6 +7,31 @@ use crate::both::{normal, ours};
 
 const D: &str = "2026-11-23 10:00:00";
 
+/// A misspelt name, and a file that may not be read: standard error says what was made of it.
+#[test]
+fn what_was_meant_as_a_name_is_told() {
+    for (args, code, expected) in [
+        (
+            ["/nonexistent/mail.log", "fail from <HOST>"],
+            0,
+            "/nonexistent/mail.log does not exist: it is taken for a log line\n",
+        ),
+        (["/", "fail from <HOST>"], 0, "/ is a folder: it is taken for a log line\n"),
+        (
+            ["a line", "nosuchfilter"],
+            255,
+            "it is no jail, filter or file, thus a regular expression; that has <HOST> where the \
+             address stands\n",
+        ),
+    ] {
+        let ran = ours(&args);
+        assert_eq!((ran.code, ran.err.as_str()), (code, expected), "{args:?}");
+    }
+    let unreadable = ours(&["/proc/1/mem", "fail from <HOST>"]);
+    assert_eq!(unreadable.code, 255);
+    assert!(unreadable.out.contains("ERROR: /proc/1/mem: "), "{}", unreadable.out);
+}
+
 /// The layout, on machines that have nothing to compare with.
 #[test]
 fn the_summary_has_its_layout() {

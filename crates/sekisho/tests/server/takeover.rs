@@ -79,6 +79,28 @@ fn says_what_a_change_would_mean() {
     check(&site, &["--nosuch"]).exits(255).has(&["there is no option '--nosuch'", "Usage"]);
 }
 
+/// Whoever reads has seen enough, or the disk is full: that is no panic.
+#[test]
+fn nobody_has_to_read_all_of_it() {
+    let site = Site::new();
+    site.jails("[alpha]\n");
+    for args in [["check", "-c", "conf"].as_slice(), &["check", "-h"], &["run", "-h"]] {
+        let ended = |out: std::process::Stdio| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_sekisho"));
+            let child = command.args(args).current_dir(site.dir.path()).stdout(out);
+            child.stderr(std::process::Stdio::piped()).spawn().unwrap().wait_with_output().unwrap()
+        };
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        for out in [writer.into(), fs::File::create("/dev/full").unwrap().into()] {
+            let ended = ended(out);
+            let said = String::from_utf8_lossy(&ended.stderr);
+            assert_eq!(ended.status.code(), Some(0), "{args:?}: {said}");
+            assert!(!said.contains("panicked"), "{args:?}: {said}");
+        }
+    }
+}
+
 #[test]
 fn looks_at_database_and_server() {
     let site = Site::new();
@@ -130,7 +152,8 @@ fn answers_for_programs() {
     let banned = parsed("banned --json");
     assert_eq!(banned[0]["ip"], "192.0.2.1");
     assert_eq!(banned[0]["seconds"], 3600);
-    sekisho("status nosuch --json").exits(255).has(&["nosuch"]);
+    let unknown = sekisho("status nosuch --json");
+    unknown.exits(255).has(&["NOK: ('nosuch',)", "Sorry but the jail 'nosuch' does not exist"]);
     sekisho("unban --json 192.0.2.1").exits(255).has(&["--json goes with"]);
     assert_eq!(site.banned(), "192.0.2.1");
     // Under fail2ban's names the word is fail2ban's: a name of a jail, here.

@@ -165,8 +165,10 @@ impl Journal {
                 "rotated" => {
                     rotated = matches!(&*value.to_ascii_lowercase(), "1" | "on" | "true" | "yes");
                 }
-                // Parameters of other backends.
-                _ => {}
+                other => bad.push(format!(
+                    "{other}={value} is no parameter of the journal; there are journalpath, \
+                     journalfiles, journalflags, namespace and rotated"
+                )),
             }
         }
         let named = path.is_some() || !files.is_empty();
