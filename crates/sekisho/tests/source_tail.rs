@@ -212,7 +212,14 @@ fn a_missing_file_is_waited_for() {
     b.check("");
     b.pause(2).check("[missing]");
     b.append("b\n");
-    b.check("[rotated] >b");
+    b.check("[open] [rotated] >b");
+    // Back again, and the same file.
+    b.rename("log", "elsewhere");
+    b.check("");
+    b.pause(2).check("[missing]");
+    append(&b.at("elsewhere"), "c\n");
+    b.rename("elsewhere", "log");
+    b.check("[open] >c");
 }
 
 #[test]

@@ -236,7 +236,8 @@ impl Tail {
         if self.missing_since.take().is_some() {
             self.generation += 1;
         }
-        self.missing_said = false;
+        // The first file is told of as such.
+        let is_back = std::mem::take(&mut self.missing_said) && self.start.is_none();
         let result = match self.current.take() {
             None => self.appeared(first_look, step),
             Some(cur) if cur.inode() == found.inode => {
@@ -245,8 +246,13 @@ impl Tail {
             }
             Some(cur) => self.replaced(cur),
         };
-        if let Err(e) = result {
-            self.absent(now, e, step);
+        match result {
+            Err(e) => self.absent(now, e, step),
+            Ok(()) if is_back => {
+                let reader = self.queue.front_mut().or(self.current.as_mut());
+                step.out.extend(reader.map(|r| Out::State(SourceState::Open(r.position()))));
+            }
+            Ok(()) => {}
         }
         while self.queue.len() > QUEUE_MAX {
             self.queue.pop_front();
