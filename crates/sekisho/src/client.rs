@@ -94,7 +94,7 @@ pub fn main(program: Program, args: &[String], daemon: Daemon) -> u8 {
     if client.run() { 0 } else { FAILURE }
 }
 
-/// Options that print something and end, in the order given.
+/// Options that print something and end, or cannot be read, in the order given.
 fn answer_at_once(program: Program, parsed: &Parsed) -> Option<u8> {
     for (key, value) in &parsed.options {
         match (key, program) {
@@ -105,15 +105,9 @@ fn answer_at_once(program: Program, parsed: &Parsed) -> Option<u8> {
             }
             (Key::ShortVersion, _) => print(FAIL2BAN_VERSION),
             (Key::Version, _) => print(&format!("Fail2Ban v{FAIL2BAN_VERSION}")),
-            (Key::Timeout, _) => match sekisho_core::duration::parse(value) {
+            (Key::Seconds | Key::Timeout, _) => match sekisho_core::duration::parse(value) {
+                Ok(seconds) if *key == Key::Seconds => print(&seconds.to_string()),
                 Ok(_) => continue,
-                Err(error) => {
-                    print(&format!("ERROR: {}", error.reason));
-                    return Some(init_failed());
-                }
-            },
-            (Key::Seconds, _) => match sekisho_core::duration::parse(value) {
-                Ok(seconds) => print(&seconds.to_string()),
                 Err(error) => {
                     print(&format!("ERROR: {}", error.reason));
                     return Some(init_failed());
@@ -149,18 +143,18 @@ struct Client {
 impl Client {
     fn run(&self) -> bool {
         let pretty = self.parsed.has(Key::DumpPretty);
-        if pretty || self.parsed.has(Key::Dump) {
-            return self.dump(pretty);
-        }
+        let dump = (pretty || self.parsed.has(Key::Dump)).then_some(pretty);
         let command: Vec<&str> = self.parsed.command.iter().map(String::as_str).collect();
         if self.parsed.has(Key::Test) {
-            if !self.test() {
+            if !self.test(dump) {
                 return false;
             }
             if command.is_empty() && !self.parsed.has(Key::Interactive) {
                 print("OK: configuration test is successful");
                 return true;
             }
+        } else if let Some(pretty) = dump {
+            return self.dump(pretty);
         }
         if self.parsed.has(Key::Interactive) {
             return interactive::run(self, &command);

@@ -258,22 +258,23 @@ impl Client {
 
     /// `-d`, `--dp`
     pub(super) fn dump(&self, pretty: bool) -> bool {
-        let Some(stream) = self.load(None, Mode::Dump) else {
-            print("ERROR: The configuration stream failed because of the invalid syntax.");
-            say(Level::Error, "Init of command line failed");
-            return false;
-        };
-        let text = if pretty { dump::pretty(&stream.words) } else { dump::dump(&stream.words) };
-        print(text.trim_end_matches('\n'));
-        if stream.nothing_left {
+        let stream = self.load(None, Mode::Dump);
+        show(stream.as_ref(), pretty);
+        let good = stream.is_some_and(|stream| !stream.nothing_left);
+        if !good {
             say(Level::Error, "Init of command line failed");
         }
-        !stream.nothing_left
+        good
     }
 
-    /// `-t`: whether the configuration is free of faults.
-    pub(super) fn test(&self) -> bool {
-        let good = self.load(None, Mode::Start).is_some_and(|stream| stream.faultless);
+    /// `-t`: whether the configuration is free of faults; printed before (prettily or not) if `-d` or
+    /// `--dp` was given, too.
+    pub(super) fn test(&self, dump: Option<bool>) -> bool {
+        let stream = self.load(None, Mode::Start);
+        if let Some(pretty) = dump {
+            show(stream.as_ref(), pretty);
+        }
+        let good = stream.is_some_and(|stream| stream.faultless);
         if !good {
             let text = "ERROR: test configuration failed";
             say(Level::Error, text);
@@ -281,6 +282,15 @@ impl Client {
         }
         good
     }
+}
+
+/// Prints what the configuration compiles to.
+fn show(stream: Option<&Stream>, pretty: bool) {
+    let Some(Stream { words, .. }) = stream else {
+        return print("ERROR: The configuration stream failed because of the invalid syntax.");
+    };
+    let text = if pretty { dump::pretty(words) } else { dump::dump(words) };
+    print(text.trim_end_matches('\n'));
 }
 
 /// Says why there is no server.
