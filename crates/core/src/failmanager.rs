@@ -85,7 +85,9 @@ impl FailManager {
         if let Some(ticket) = self.tickets.get_mut(&failure.id) {
             ticket.count((failure.time, failure.whole), attempts, limits.find_time);
             ticket.failures = ticket.failures.saturating_add(1);
-            ticket.matches.extend(failure.matches);
+            // Where a later line is cut is not kept, as in fail2ban.
+            let lines = failure.matches.into_iter().map(MatchedLine::whole);
+            ticket.matches.extend(lines);
             keep_last(&mut ticket.matches, limits.max_matches);
             return ticket.retry;
         }
@@ -218,6 +220,17 @@ mod tests {
         }
         let ticket = m.get(&Id::parse("1.1.1.1")).unwrap();
         assert_eq!((ticket.failures, ticket.matches.len(), m.total()), (5, 3, 5));
+    }
+
+    #[test]
+    fn only_the_first_lines_are_kept_in_parts() {
+        let mut m = FailManager::default();
+        let cut = || MatchedLine::Cut(["".into(), "now".into(), " x".into()]);
+        for lines in [vec![cut(), cut()], vec![cut()]] {
+            m.add(Failure { matches: lines, ..failure("1.1.1.1", 1000, 1) }, LIMITS);
+        }
+        let ticket = m.get(&Id::parse("1.1.1.1")).unwrap();
+        assert_eq!(ticket.matches, [cut(), cut(), MatchedLine::Whole("now x".into())]);
     }
 
     #[test]

@@ -55,6 +55,13 @@ pub enum MatchedLine {
 }
 
 impl MatchedLine {
+    /// The same line, not cut.
+    pub fn whole(self) -> MatchedLine {
+        match self {
+            MatchedLine::Whole(_) => self,
+            MatchedLine::Cut(parts) => MatchedLine::Whole(parts.concat()),
+        }
+    }
     /// The line as it stood in the log.
     pub fn text(&self) -> String {
         match self {

@@ -16,8 +16,8 @@ pub enum Id {
     Net(Net),
     /// Any other text.
     Raw(String),
-    /// A combined id (`tuple_…` groups).
-    Tuple(Vec<String>),
+    /// A combined id (`tuple_…` groups); a part may have matched nothing.
+    Tuple(Vec<Option<String>>),
 }
 
 /// A network in CIDR form; host bits are always zero.
@@ -157,16 +157,30 @@ fn parse_mask(ip: IpAddr, mask: &str) -> Option<u8> {
     }
 }
 
+/// Writes an address as the C library does, in which IPv4-compatible ones (`::192.0.2.1`) have dots.
+fn write_ip(ip: IpAddr, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match ip {
+        IpAddr::V6(v6) => match v6.segments() {
+            [0, 0, 0, 0, 0, 0, high, low] if high != 0 => {
+                write!(f, "::{}", Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)))
+            }
+            _ => write!(f, "{v6}"),
+        },
+        IpAddr::V4(v4) => write!(f, "{v4}"),
+    }
+}
+
 impl fmt::Display for Net {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.addr, self.prefix)
+        write_ip(self.addr, f)?;
+        write!(f, "/{}", self.prefix)
     }
 }
 
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Id::Ip(ip) => ip.fmt(f),
+            Id::Ip(ip) => write_ip(*ip, f),
             Id::Net(net) => net.fmt(f),
             Id::Raw(text) => f.write_str(text),
             Id::Tuple(parts) => {
@@ -175,7 +189,10 @@ impl fmt::Display for Id {
                     if i > 0 {
                         f.write_str(", ")?;
                     }
-                    f.write_str(&crate::value::repr_str(part))?;
+                    match part {
+                        Some(part) => f.write_str(&crate::value::repr_str(part))?,
+                        None => f.write_str("None")?,
+                    }
                 }
                 f.write_str(if parts.len() == 1 { ",)" } else { ")" })
             }
@@ -194,6 +211,11 @@ mod tests {
             ("[2001:DB8::1]", "2001:db8::1", Some("inet6")),
             ("::ffff:1.2.3.4", "1.2.3.4", Some("inet4")),
             ("::FFFF:1.2.3.4", "1.2.3.4", Some("inet4")),
+            ("::1.2.3.4", "::1.2.3.4", Some("inet6")),
+            ("::c000:22c", "::192.0.2.44", Some("inet6")),
+            ("::1:0/112", "::0.1.0.0/112", Some("inet6")),
+            ("::5", "::5", Some("inet6")),
+            ("::1:0:5", "::1:0:5", Some("inet6")),
             ("1.2.3.4/24", "1.2.3.0/24", Some("inet4")),
             ("1.2.3.4/255.255.255.0", "1.2.3.0/24", Some("inet4")),
             ("1.2.3.4/32", "1.2.3.4", Some("inet4")),

@@ -36,10 +36,8 @@ enum Entry {
     Net(Net),
     /// A host name, or any other text (which matches an id that is this text).
     Name(String),
-    File {
-        text: String,
-        path: String,
-    },
+    /// A file's words; this is its path.
+    File(String),
 }
 
 /// What has been found out about the world.
@@ -115,7 +113,8 @@ impl IgnoreList {
     pub fn texts(&self) -> Vec<String> {
         let ordered = self.ordered.iter().map(|e| match e {
             Entry::Net(net) => net.to_string(),
-            Entry::Name(text) | Entry::File { text, .. } => text.clone(),
+            Entry::Name(text) => text.clone(),
+            Entry::File(path) => shown_file(path),
         });
         ordered.chain(self.singles.iter().map(Id::to_string)).collect()
     }
@@ -151,29 +150,36 @@ impl IgnoreList {
                     },
                     _ => {}
                 },
-                Entry::File { path, .. } if files => {
+                Entry::File(path) if files => {
                     let Some(words) = known.files.get(path).filter(|f| now < f.until) else {
                         return Verdict::Ask(Question::File(path.clone()));
                     };
                     match words.list.judge(id, known, now, false) {
                         Verdict::Counts => {}
-                        Verdict::Ignored(_) => return Verdict::Ignored(format!("file:{path}")),
+                        Verdict::Ignored(_) => return Verdict::Ignored(shown_file(path)),
                         ask => return ask,
                     }
                 }
-                Entry::File { .. } => {}
+                Entry::File(_) => {}
             }
         }
         Verdict::Counts
     }
 }
 
+/// A file as fail2ban lists it, whichever way it was written.
+fn shown_file(path: &str) -> String {
+    let root = if path.starts_with('/') { "/" } else { "" };
+    format!("file:{root}{path}")
+}
+
 /// A network, name or file; a single address or raw id otherwise.
 fn entry(word: &str) -> Result<Entry, Id> {
     if let Some(path) = word.strip_prefix("file:") {
-        // file:///p is the same file as file:/p.
-        let path = path.strip_prefix("//").unwrap_or(path).to_owned();
-        return Ok(Entry::File { text: word.to_owned(), path });
+        // file:///p and file://p are the same file as file:/p.
+        let relative = path.trim_start_matches('/');
+        let root = if relative.len() < path.len() { "/" } else { "" };
+        return Ok(Entry::File(format!("{root}{relative}")));
     }
     match Id::parse(word) {
         Id::Net(net) => Ok(Entry::Net(net)),
@@ -315,6 +321,9 @@ mod tests {
             "2001:db8::/32",
             "example.com",
             "file:///etc/ignored",
+            "file:/etc/ignored",
+            "file://etc/ignored",
+            "file:here",
             "service-account",
             "1.2.3.4",
         ] {
@@ -340,17 +349,18 @@ mod tests {
         known.set_name("example.com", vec![ip("5.5.5.5")], now);
         assert_eq!(check(&known, "5.5.5.5"), Verdict::Ignored("dns".into()));
         assert_eq!(check(&known, "9.9.9.9"), Verdict::Ask(Question::File("/etc/ignored".into())));
+        known.set_file("here", Ok(Some((FileStamp(1, 2, 3), ""))), now);
         let text = "# mine\n6.6.6.6 ; two\n7.0.0.0/8,8.8.8.8\nhash#tag\n";
         known.set_file("/etc/ignored", Ok(Some((FileStamp(1, 2, 3), text))), now);
         known.set_name("service-account", vec![], now);
         for id in ["6.6.6.6", "7.1.1.1", "8.8.8.8"] {
-            assert_eq!(check(&known, id), Verdict::Ignored("file:/etc/ignored".into()), "{id}");
+            assert_eq!(check(&known, id), Verdict::Ignored("file://etc/ignored".into()), "{id}");
         }
         assert_eq!(check(&known, "9.9.9.9"), Verdict::Counts);
         assert_eq!(check(&known, "two"), Verdict::Counts);
         // Unreadable later: the words that were read still hold.
         known.set_file("/etc/ignored", Err(()), now);
-        assert_eq!(check(&known, "8.8.8.8"), Verdict::Ignored("file:/etc/ignored".into()));
+        assert_eq!(check(&known, "8.8.8.8"), Verdict::Ignored("file://etc/ignored".into()));
         // An hour later nothing is believed any more.
         let later = now.plus(Span::from_secs(3600));
         let verdict = judge(&list, true, &Id::parse("9.9.9.9"), &known, later);
@@ -361,7 +371,8 @@ mod tests {
                 "10.0.0.0/8",
                 "2001:db8::/32",
                 "example.com",
-                "file:///etc/ignored",
+                "file://etc/ignored",
+                "file:here",
                 "service-account",
                 "1.2.3.4"
             ]

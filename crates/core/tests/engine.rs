@@ -478,7 +478,7 @@ fn an_ignore_command_decides_and_is_remembered() {
     ]);
     lab.own_work = true;
     lab.fail(failure(&lab, "192.0.2.1"));
-    assert_eq!(lab.asks_text(), ["IgnoreCommand check <ip>"]);
+    assert_eq!(lab.asks_text(), ["IgnoreCommand check <ip> (600 s, 0 failures)"]);
     lab.answer(Answer::Exit(Ok(0)));
     assert!(lab.log_has("INFO [j] Ignore 192.0.2.1 by command"));
     lab.fail(failure(&lab, "192.0.2.1"));
@@ -808,7 +808,7 @@ fn names_found_in_logs_become_addresses() {
 #[test]
 fn a_combined_id_is_its_text() {
     let mut lab = started(&[("maxretry", "1")]);
-    let pair = Id::Tuple(vec!["192.0.2.1".into(), "root".into()]);
+    let pair = Id::Tuple(vec![Some("192.0.2.1".into()), Some("root".into())]);
     lab.fail(Failure { id: pair, ..failure(&lab, "x") });
     lab.work();
     assert_eq!(lab.ask("get j banned"), "[\"('192.0.2.1', 'root')\"]");

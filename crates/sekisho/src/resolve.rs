@@ -126,10 +126,18 @@ fn answer_origins(ask: Ask) -> Answer {
 }
 
 /// All addresses of a host name, each once, in order; IPv6 ones only if allowed.
-fn addresses_of(name: &str, ipv6: bool) -> Result<Vec<IpAddr>, String> {
-    let found = dns_lookup::lookup_host(name).map_err(|e| std::io::Error::from(e).to_string())?;
+pub fn addresses_of(name: &str, ipv6: bool) -> Result<Vec<IpAddr>, String> {
+    let found = dns_lookup::lookup_host(name).map_err(refusal_of)?;
     let unique: BTreeSet<IpAddr> = found.map(canonical).filter(|ip| ipv6 || ip.is_ipv4()).collect();
     Ok(unique.into_iter().collect())
+}
+
+/// Why a name has no address, with the C library's number and words, as Python prints them.
+fn refusal_of(error: dns_lookup::LookupError) -> String {
+    let number = error.error_num();
+    let text = std::io::Error::from(error).to_string();
+    let text = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text);
+    format!("[Errno {number}] {text}")
 }
 
 /// The name of an address (`<ip-host>`), if it has one.

@@ -6,6 +6,7 @@ use super::error::DateError;
 use super::template::{self, Template};
 use super::zone::{LineZone, LogZone};
 use crate::time::{Timestamp, Zone};
+use crate::value::repr_str;
 
 /// Which years a date without a fixed century pattern (`%ExY`) may have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +32,7 @@ pub struct DateOptions {
 pub struct DateSpec {
     templates: Vec<Template>,
     default: bool,
+    told: Vec<String>,
 }
 
 /// More patterns than this in one option are a mistake.
@@ -72,6 +74,7 @@ impl DateSpec {
     pub fn parse(text: &str, options: &DateOptions) -> Result<DateSpec, DateError> {
         let years = plausible_years(options);
         let mut templates: Vec<Template> = Vec::new();
+        let mut told = Vec::new();
         let lines = text.split('\n').map(|line| line.trim_matches(digits::is_space));
         for line in lines.filter(|line| !line.is_empty()) {
             let key = if line.contains('%') { line.to_owned() } else { line.to_uppercase() };
@@ -89,6 +92,7 @@ impl DateSpec {
                 }
                 _ => (vec![Template::parse(line, &years)?], false),
             };
+            told.push(told_of(&key, line, &new));
             for template in new {
                 if templates.iter().any(|known| known.name() == template.name()) {
                     if skip_known {
@@ -116,12 +120,17 @@ impl DateSpec {
         if default {
             templates = all_defaults(&years)?;
         }
-        Ok(DateSpec { templates, default })
+        Ok(DateSpec { templates, default, told })
     }
 
     /// The templates in their first order.
     pub fn templates(&self) -> &[Template] {
         &self.templates
+    }
+
+    /// What the log says of each pattern; nothing of the built-in templates alone.
+    pub fn told(&self) -> &[String] {
+        &self.told
     }
 
     /// Whether no pattern was configured.
@@ -138,6 +147,19 @@ impl DateSpec {
             }
             _ => (None, "Default Detectors"),
         }
+    }
+}
+
+/// What the log says of one pattern.
+fn told_of(key: &str, line: &str, templates: &[Template]) -> String {
+    let count = templates.len();
+    match (key, templates) {
+        ("{DEFAULT}", _) => format!("default date pattern: {count} template(s)"),
+        ("{^LN-BEG}", _) => format!("default filtered date pattern: {count} template(s)"),
+        (_, [one]) if !key.contains("{DATE}") => {
+            format!("date pattern `{}`: `{}`", one.pattern().unwrap_or_default(), one.name())
+        }
+        _ => format!("default date pattern for `{}`: {count} template(s)", repr_str(line)),
     }
 }
 
@@ -235,6 +257,22 @@ mod tests {
         );
         check("%H:%M:%S\n{DEFAULT}", 32, "24hour:Minute:Second", many);
         check("{DEFAULT}\n%H:%M:%S", 32, iso, many);
+    }
+
+    #[test]
+    fn what_the_log_says() {
+        let text = "{default}\n{^LN-BEG}\n^\\[{DATE}'\n%Y\nat {EPOCH}\n{NONE}";
+        let spec = DateSpec::parse(text, &options("2026-11-23T00:00:00Z")).unwrap();
+        let expected = [
+            "default date pattern: 31 template(s)",
+            "default filtered date pattern: 17 template(s)",
+            r#"default date pattern for `"^\\[{DATE}'"`: 17 template(s)"#,
+            "date pattern `%Y`: `Year`",
+            "date pattern ``: `at {EPOCH}`",
+            "date pattern `{UNB}^`: `^`",
+        ];
+        assert_eq!(spec.told(), expected);
+        assert!(DateSpec::parse("", &options("2026-11-23T00:00:00Z")).unwrap().told().is_empty());
     }
 
     #[test]

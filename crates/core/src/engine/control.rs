@@ -352,34 +352,36 @@ impl Engine {
                 },
                 wait,
             );
-            if found > 0 {
-                continue;
-            }
+            // A jail that bans names may have this one, and another its address.
             if let Id::Raw(name) = &id
+                && (found == 0 || jail.is_none())
                 && names_left > 0
                 && is_host_name(name)
             {
                 names_left -= 1;
                 self.desk.wait_for(wait);
-                let asked = Asked::UnbanName { jail, name: name.clone(), wait };
+                let asked = Asked::UnbanName { jail, name: name.clone(), found, wait };
                 self.desk.ask(Ask::Resolve(name.clone()), asked);
                 continue;
             }
-            self.not_banned(text, wait);
+            if found == 0 {
+                self.not_banned(text, wait);
+            }
         }
         self.desk.wait_done(wait);
     }
 
-    /// The addresses of a name that is to be unbanned are known.
+    /// The addresses of a name that is to be unbanned are known; so many bans of the name itself were
+    /// lifted.
     pub(super) fn unban_name(
         &mut self,
         jail: Option<JailKey>,
         name: &str,
         ips: &[IpAddr],
+        mut found: usize,
         wait: WaitId,
     ) {
         let ids: Vec<Id> = ips.iter().map(|ip| Id::Ip(canonical(*ip))).collect();
-        let mut found = 0;
         for id in &ids {
             found += self.unban_where(jail, id, |other| other == id, wait);
         }

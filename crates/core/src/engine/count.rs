@@ -49,26 +49,27 @@ impl Case {
         }
     }
 
-    fn ticket(&self) -> Ticket {
+    /// What the tags of `ignorecommand` and `ignorecache` mean, in a jail of this ban time.
+    fn ticket(&self, ban_time: BanTime) -> Ticket {
         match &self.what {
             What::Failure(failure) | What::Attempt(failure, _) | What::Name { failure, .. } => {
-                candidate(failure)
+                candidate(failure, ban_time)
             }
             What::Restore(ticket) => ticket.clone(),
         }
     }
 }
 
-/// A failure as a ticket, for the tags of `ignorecommand` and `ignorecache`.
-fn candidate(failure: &Failure) -> Ticket {
+/// A failure as a ticket; that it counts is not known yet.
+fn candidate(failure: &Failure, ban_time: BanTime) -> Ticket {
     Ticket {
         id: failure.id.clone(),
         address: failure.address.clone(),
         time: failure.time,
         whole: failure.whole,
-        ban_time: BanTime::from_secs(0),
+        ban_time,
         ban_count: 0,
-        failures: failure.attempts,
+        failures: 0,
         matches: failure.matches.clone(),
         fields: failure.fields.clone(),
         restored: false,
@@ -94,10 +95,10 @@ impl Engine {
             return self.end_case(&case);
         };
         let now = self.desk.now.mono;
-        let cache_key =
-            jail.spec.ignore_cache.as_ref().map(|cache| {
-                self.desk.fill(&cache.key, &jail.name, jail.counters(), &case.ticket())
-            });
+        let cache_key = jail.spec.ignore_cache.as_ref().map(|cache| {
+            let ticket = case.ticket(jail.spec.default_ban_time());
+            self.desk.fill(&cache.key, &jail.name, jail.counters(), &ticket)
+        });
         if let Some(key) = &cache_key
             && let Some(ignored) = jail.judged.get(key, now)
         {
@@ -131,7 +132,7 @@ impl Engine {
                 let ask = Ask::IgnoreCommand {
                     jail: Arc::clone(&jail.name),
                     command: jail.spec.ignore_command().unwrap_or_default().to_owned(),
-                    ticket: Arc::new(case.ticket()),
+                    ticket: Arc::new(case.ticket(jail.spec.default_ban_time())),
                 };
                 self.desk.ask(ask, Asked::Command(Box::new(case)));
             }
@@ -168,7 +169,7 @@ impl Engine {
             _ => false,
         };
         if let Some(cache) = &jail.spec.ignore_cache {
-            let ticket = case.ticket();
+            let ticket = case.ticket(jail.spec.default_ban_time());
             let key = self.desk.fill(&cache.key, &jail.name, jail.counters(), &ticket);
             jail.judged.set(cache, key, ignored, self.desk.now.mono);
         }
@@ -192,9 +193,10 @@ impl Engine {
         };
         let ips: Vec<IpAddr> = ips.iter().take(MAX_ADDRESSES).copied().collect();
         if *warn && !ips.is_empty() {
-            let set = Value::Set(ips.iter().map(|ip| Value::Str(ip.to_string())).collect());
+            let set =
+                Value::Set(ips.iter().map(|ip| Value::Str(Id::Ip(*ip).to_string())).collect());
             let text = format!("Determined IP using DNS Lookup: {name} = {}", set.repr());
-            self.desk.log(Level::Warning, logger::FILTER, text);
+            self.desk.log(Level::Warning, logger::IPDNS, text);
         }
         let (jail, failure) = (case.jail, failure.clone());
         for ip in ips {

@@ -97,6 +97,7 @@ pub(super) enum Asked {
     UnbanName {
         jail: Option<JailKey>,
         name: String,
+        found: usize,
         wait: WaitId,
     },
     Restore(JailKey),

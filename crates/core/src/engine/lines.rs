@@ -99,15 +99,12 @@ impl LineState {
         else {
             return;
         };
-        let templates: Vec<_> = dates.templates().map(|t| t.template).collect();
-        if templates.len() > MAX_TOLD {
-            let text = format!("  date pattern: {} template(s)", templates.len());
-            desk.log(Level::Info, logger::DATEDETECTOR, text);
-            return;
+        let told = dates.spec().told();
+        for text in told.iter().take(MAX_TOLD) {
+            desk.log(Level::Info, logger::DATEDETECTOR, format!("  {text}"));
         }
-        for template in templates {
-            let pattern = template.pattern().map(crate::value::repr_str).unwrap_or_default();
-            let text = format!("  date pattern `{pattern}`: `{}`", template.name());
+        if let Some(more @ 1..) = told.len().checked_sub(MAX_TOLD) {
+            let text = format!("  and {more} more date patterns");
             desk.log(Level::Info, logger::DATEDETECTOR, text);
         }
     }

@@ -26,6 +26,7 @@ mod sources;
 mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::effect::{Answer, AskId, Effect, Event, Happening, Kept, Level, SourceId};
@@ -238,12 +239,12 @@ impl Engine {
         match asked {
             Asked::Ignore(question) => self.learned(question, answer),
             Asked::Command(case) => self.command_judged(*case, answer),
-            Asked::UnbanName { jail, name, wait } => {
+            Asked::UnbanName { jail, name, found, wait } => {
                 let ips = match answer {
-                    Answer::Addresses(Ok(ips)) => ips,
+                    Answer::Addresses(found) => self.resolved(&name, found),
                     _ => Vec::new(),
                 };
-                self.unban_name(jail, &name, &ips, wait);
+                self.unban_name(jail, &name, &ips, found, wait);
             }
             Asked::Restore(jail) => {
                 let rows = match answer {
@@ -307,6 +308,15 @@ impl Engine {
         }
     }
 
+    /// The addresses of a name; the log says why there are none.
+    fn resolved(&mut self, name: &str, found: Result<Vec<IpAddr>, String>) -> Vec<IpAddr> {
+        found.unwrap_or_else(|error| {
+            let text = format!("Unable to find a corresponding IP address for {name}: {error}");
+            self.desk.log(Level::Warning, logger::IPDNS, text);
+            Vec::new()
+        })
+    }
+
     /// The world has answered a question about ignore rules or a name.
     fn learned(&mut self, question: Question, answer: Answer) {
         let now = self.desk.now.mono;
@@ -320,14 +330,9 @@ impl Engine {
                 self.desk.known.set_own(ips, now);
             }
             (Question::Name(name), Answer::Addresses(found)) => {
-                let mut ips = found.unwrap_or_else(|error| {
-                    let text =
-                        format!("Unable to find a corresponding IP address for {name}: {error}");
-                    self.desk.log(Level::Warning, logger::IPDNS, text);
-                    Vec::new()
-                });
+                let mut ips = self.resolved(name, found);
                 if !self.desk.config.ipv6 {
-                    ips.retain(std::net::IpAddr::is_ipv4);
+                    ips.retain(IpAddr::is_ipv4);
                 }
                 self.desk.known.set_name(name, ips, now);
             }

@@ -171,7 +171,7 @@ impl Engine {
 
     /// `config-error`: the jail it is about, if it says so, is listed as broken.
     pub(super) fn config_error(&mut self, text: &str) {
-        self.desk.log(Level::Error, logger::SERVER, text);
+        self.desk.log(Level::Error, logger::TRANSMITTER, text);
         let quoted = text.find("ail '").and_then(|at| text.get(at + 5..)?.split_once('\''));
         if let Some((name, _)) = quoted {
             self.note_broken(name, text);

@@ -6,6 +6,7 @@ use crate::bantime::number;
 use crate::command::call::METHODS;
 use crate::command::{Change, CommandError, ErrorClass, Query};
 use crate::effect::{ActionSpec, Level};
+use crate::filter::UseDns;
 use crate::id::Id;
 use crate::spec::{ACTION_COMMANDS, JailSpec, LogPath, get_property, set_property};
 use crate::value::Value;
@@ -43,7 +44,7 @@ pub(super) fn apply(
         }
         Change::DelLogPath(path) => spec.logs.retain(|l| l.path != *path),
         Change::LogEncoding(encoding) => {
-            if !(desk.config.known_encoding)(encoding) {
+            if encoding.is_empty() || !(desk.config.known_encoding)(encoding) {
                 let text = format!("unknown encoding: {encoding}");
                 return Err(error(ErrorClass::LookupError, text));
             }
@@ -52,19 +53,13 @@ pub(super) fn apply(
             desk.log(Level::Info, logger::FILTER, format!("  encoding: {shown}"));
         }
         Change::UseDns(mode) => {
-            let known = match mode.to_lowercase().as_str() {
-                "yes" | "true" | "on" | "1" => "yes",
-                "no" | "false" | "off" | "0" => "no",
-                "warn" => "warn",
-                "raw" => "raw",
-                _ => {
-                    let text =
-                        format!("Incorrect value '{mode}' specified for usedns. Using safe 'no'");
-                    desk.log(Level::Error, logger::FILTER, text);
-                    "no"
-                }
-            };
-            spec.lines.usedns = known.to_owned();
+            let known = UseDns::parse(mode).unwrap_or_else(|| {
+                let text =
+                    format!("Incorrect value '{mode}' specified for usedns. Using safe 'no'");
+                desk.log(Level::Error, logger::FILTER, text);
+                UseDns::No
+            });
+            known.as_str().clone_into(&mut spec.lines.usedns);
         }
         Change::FindTime(time) => {
             spec.find_time = *time;
@@ -124,7 +119,8 @@ pub(super) fn apply(
         }
         Change::BanTimeExtra { option, value } => {
             spec.increments.set(option, value)?;
-            let text = format!("Set banTime.{option} = {}", value.to_text());
+            let shown = Some(value.to_text()).filter(|text| !text.is_empty());
+            let text = format!("Set banTime.{option} = {}", shown.as_deref().unwrap_or("None"));
             desk.log(Level::Info, logger::JAIL, text);
         }
         Change::AddAction { name, python } => {

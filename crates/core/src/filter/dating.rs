@@ -77,6 +77,8 @@ pub(super) struct Dating {
     last_text: String,
     last_stamp: Stamp,
     warn_again: [Option<Timestamp>; 4],
+    /// A line of a catch-up was young enough to count.
+    seen_young: bool,
 }
 
 impl Dating {
@@ -88,6 +90,7 @@ impl Dating {
             last_text: String::new(),
             last_stamp: Stamp::default(),
             warn_again: [None; 4],
+            seen_young: false,
         }
     }
 
@@ -289,6 +292,10 @@ impl Dating {
             return Some(ctx.now);
         }
         if time < ctx.now.minus(span(findtime)) {
+            // Where reading begins some lines are always older: only one behind a newer one is odd.
+            if !self.seen_young {
+                return None;
+            }
             self.warn(Warning::TooOld, ctx, out, || {
                 vec![
                     format!(
@@ -300,6 +307,7 @@ impl Dating {
             });
             return None;
         }
+        self.seen_young = true;
         Some(time)
     }
 

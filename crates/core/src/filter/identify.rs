@@ -24,7 +24,8 @@ pub(super) fn identity(fields: &Fields, usedns: UseDns) -> Option<Identity> {
     let address = address(fields);
     match fields.get("fid").filter(|v| !is_empty(v)) {
         Some(Value::Tuple(parts)) => {
-            let parts = parts.iter().map(Value::to_text).collect();
+            let known = |part: &Value| (*part != Value::None).then(|| part.to_text());
+            let parts = parts.iter().map(known).collect();
             return Some(Identity { id: FoundId::Id(Id::Tuple(parts)), address });
         }
         Some(fid) => {

@@ -21,12 +21,12 @@ pub enum UseDns {
 }
 
 impl UseDns {
-    /// Reads `yes`, `warn`, `no`, `raw`; every truth value of Python's clients; `None` otherwise.
+    /// Reads `yes`, `warn`, `no`, `raw` in any case; `None` otherwise.
     pub fn parse(text: &str) -> Option<UseDns> {
         match text.to_ascii_lowercase().as_str() {
-            "yes" | "true" | "on" | "1" => Some(UseDns::Yes),
+            "yes" => Some(UseDns::Yes),
             "warn" => Some(UseDns::Warn),
-            "no" | "false" | "off" | "0" => Some(UseDns::No),
+            "no" => Some(UseDns::No),
             "raw" => Some(UseDns::Raw),
             _ => None,
         }

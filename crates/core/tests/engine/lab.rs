@@ -243,7 +243,10 @@ impl Lab {
 
     pub fn asks_text(&self) -> Vec<String> {
         let text = |ask: &Ask| match ask {
-            Ask::IgnoreCommand { command, .. } => format!("IgnoreCommand {command}"),
+            Ask::IgnoreCommand { command, ticket, .. } => {
+                let (time, failures) = (ticket.ban_time.as_secs(), ticket.failures);
+                format!("IgnoreCommand {command} ({time} s, {failures} failures)")
+            }
             other => format!("{other:?}"),
         };
         self.asks.iter().map(|(_, ask)| text(ask)).collect()

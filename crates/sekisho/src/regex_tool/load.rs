@@ -81,8 +81,8 @@ pub(super) fn load(
             if options.timezone.is_none() {
                 spec.logtimezone = found.logtimezone;
             }
-            if let Some(usedns) = found.usedns.as_deref().and_then(UseDns::parse) {
-                spec.usedns = usedns;
+            if let Some(usedns) = &found.usedns {
+                spec.usedns = UseDns::parse(usedns).unwrap_or(UseDns::No);
             }
             spec.prefregex = found.prefregex;
             spec.failregex = found.failregex;
@@ -101,7 +101,6 @@ pub(super) fn load(
         spec.ignoreregex = vec![ignoreregex.clone()];
     }
     if let Some(usedns) = &options.usedns {
-        // An unknown word means "no" to those who compile, as it always did.
         spec.usedns = UseDns::parse(usedns).unwrap_or(UseDns::No);
     }
     if options.raw && spec.usedns != UseDns::No {

@@ -12,16 +12,16 @@ mod report;
 
 use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
-use std::net::{IpAddr, ToSocketAddrs};
 
 use sekisho_core::effect::{Level, Record};
 use sekisho_core::filter::{Filter, FilterOutput, Finding, FoundId, LineContext, Report, UseDns};
-use sekisho_core::id::{Id, canonical};
+use sekisho_core::id::Id;
 use sekisho_core::time::{Timestamp, Zone};
 use sekisho_core::value::Value;
 
 use crate::client::complain_plainly;
 use crate::clock;
+use crate::resolve::addresses_of;
 use findings::Found;
 use load::Loaded;
 use options::{Options, Stop};
@@ -246,13 +246,8 @@ impl Test<'_> {
             FoundId::Unknown => return Ok(vec![(None, finding)]),
             FoundId::Name(name) => name.clone(),
         };
-        let addresses = match (name.as_str(), 0u16).to_socket_addrs() {
-            Ok(found) => {
-                let mut list: Vec<IpAddr> = found.map(|a| canonical(a.ip())).collect();
-                list.sort();
-                list.dedup();
-                list
-            }
+        let addresses = match addresses_of(&name, true) {
+            Ok(found) => found,
             Err(e) => {
                 let text = format!("Unable to find a corresponding IP address for {name}: {e}");
                 let record = Record { level: Level::Warning, logger: "fail2ban.ipdns", text };
@@ -261,9 +256,10 @@ impl Test<'_> {
             }
         };
         if filter.spec().usedns == UseDns::Warn && !addresses.is_empty() {
-            let set = Value::Set(addresses.iter().map(|a| Value::str(a.to_string())).collect());
+            let set =
+                Value::Set(addresses.iter().map(|a| Value::Str(Id::Ip(*a).to_string())).collect());
             let text = format!("Determined IP using DNS Lookup: {name} = {}", set.repr());
-            self.log(&Record { level: Level::Warning, logger: "fail2ban.filter", text }, out)?;
+            self.log(&Record { level: Level::Warning, logger: "fail2ban.ipdns", text }, out)?;
         }
         Ok(addresses.into_iter().map(|ip| (Some(Id::Ip(ip)), finding.clone())).collect())
     }

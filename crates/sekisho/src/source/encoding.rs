@@ -265,6 +265,7 @@ mod tests {
         check("auto", b"a\nb\n", "a\nb\n");
         check("UTF_8", "é\n".as_bytes(), "é\n");
         check("ascii", b"a\r\n", "a\r\n");
+        check("ascii", "é\n".as_bytes(), "é\n");
         check("latin-1", b"\xe9\x80\n", "é\u{80}\n");
         check("ISO8859_1", b"\xe9\n", "é\n");
         check("cp1252", b"\x80\n", "€\n");

@@ -12,7 +12,7 @@ fn ignored_addresses_come_from_a_file_that_is_read_again() {
     site.jails(&format!("[alpha]\nignoreip = 198.51.100.1 file:{}\n", path.display()));
     site.start();
     site.attack("192.0.2.1");
-    site.until_file("server.log", &format!("[alpha] Ignore 192.0.2.1 by file:{}", path.display()));
+    site.until_file("server.log", &format!("[alpha] Ignore 192.0.2.1 by file:/{}", path.display()));
     site.attack("192.0.2.99");
     site.until_banned("192.0.2.99");
     assert_eq!(site.banned(), "192.0.2.99");
