@@ -242,6 +242,16 @@ impl Filter {
     }
 }
 
+/// A server takes another word for the safest of these.
+fn unknown_usedns(text: &Text) -> Option<Notice> {
+    let known =
+        ["yes", "warn", "no", "raw"].iter().any(|word| word.eq_ignore_ascii_case(&text.value));
+    (!known).then(|| {
+        let said = format!("usedns = {} means no; write yes, warn, no or raw", text.value);
+        Notice { origin: Some(text.origin.clone()), ..Notice::warning(said) }
+    })
+}
+
 /// Reads all options of a jail, with what its filter knows.
 pub(crate) fn read_options(
     context: &Context<'_>,
@@ -268,6 +278,9 @@ pub(crate) fn read_options(
     let mut texts = OrderedMap::default();
     for (name, kind) in JAIL_OPTIONS.iter().copied().chain(filter_options) {
         let Some(text) = scope.get(jail, name).map_err(reason)? else { continue };
+        if name == "usedns" {
+            notices.extend(unknown_usedns(&text));
+        }
         let value = match kind {
             Type::Str => Value::str(&*text.value),
             Type::Bool => Value::Bool(values::boolean(&text.value)),

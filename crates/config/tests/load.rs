@@ -275,6 +275,10 @@ fn messages_say_what_to_do() {
             &["/etc/f/jail.conf:2: enabled = ture means no; write true or false"][..],
         ),
         (
+            "[a]\nenabled = 1\nfilter = f\naction = f\nusedns = perhaps\n[b]\nusedns = x\n",
+            &["/etc/f/jail.conf:5: usedns = perhaps means no; write yes, warn, no or raw"],
+        ),
+        (
             "[a]\nenabled = 1\n",
             &[
                 "/etc/f/jail.conf:2: No filter set for jail a: no log is judged",
@@ -298,6 +302,11 @@ fn messages_say_what_to_do() {
         assert_eq!(said, expected, "{text}");
         assert!(loaded.faultless());
     }
+    let mut files = tree(&[("jail.conf", ""), ("fail2ban.conf", "[Definition]\n")]);
+    files.insert("/etc/f/jail.local/jail.conf", b"");
+    let loaded = load(&files, "/etc/f", &LoadOptions::default()).unwrap();
+    let said: Vec<String> = loaded.notices.iter().map(|n| n.located()).collect();
+    assert_eq!(said, ["/etc/f/jail.local is a folder: it is not read"]);
     let named = jail("[a\nenabled = 1\n").unwrap_err().to_string();
     assert!(
         named.contains(":1: ") && named.contains("end the name of the section with ]"),

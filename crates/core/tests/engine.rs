@@ -414,7 +414,7 @@ fn a_broken_jail_goes_on_guarding_and_says_why() {
     assert_eq!(lab.ask("get j actions"), "['fw', 'mail']");
     let status = lab.ask("status");
     let (guarding, broken) =
-        ("('Jail list', 'j')", "('Broken jails', \"j (Unable to compile regular expression");
+        ("('Jail list', 'j')", "('Broken jails', [\"j (Unable to compile regular expression");
     assert!(status.contains(guarding) && status.contains(broken), "{status}");
     let status = lab.ask("status j");
     assert!(status.contains("('Broken', [('Reason', "), "{status}");
@@ -432,7 +432,7 @@ fn a_broken_jail_goes_on_guarding_and_says_why() {
     assert!(error.contains("Action a already exists"), "{error}");
     assert_eq!(
         lab.ask("status"),
-        "[('Number of jail', 0), ('Jail list', ''), ('Broken jails', 'j (Action a already exists)')]"
+        "[('Number of jail', 0), ('Jail list', ''), ('Broken jails', ['j (Action a already exists)'])]"
     );
     assert!(lab.ask("status j").contains("Action a already exists"));
     lab.send(words("config-error"));
@@ -441,7 +441,7 @@ fn a_broken_jail_goes_on_guarding_and_says_why() {
         Value::str("Jail 'web' skipped, because of missing log files."),
     ]);
     let status = lab.ask("status");
-    assert!(status.contains("j (Action a already exists), web ("), "{status}");
+    assert!(status.contains("'j (Action a already exists)', \"web ("), "{status}");
 }
 
 #[test]

@@ -52,7 +52,7 @@ impl Engine {
         ];
         let broken = self.broken_jails();
         if !broken.is_empty() {
-            rows.push(row("Broken jails", Value::Str(broken.join(", "))));
+            rows.push(row("Broken jails", Value::strs(broken)));
         }
         if all {
             rows.push(jails(self));

@@ -99,6 +99,16 @@ fn overview(value: &Value) -> Json {
                 let names = list.split(", ").filter(|name| !name.is_empty());
                 out.insert(key(name), names.collect());
             }
+            (_, Some((name @ "Broken jails", Value::List(list)))) => {
+                // `NAME (REASON)`
+                let jail = |text: &Value| {
+                    let text = text.as_str()?;
+                    let (name, reason) = text.split_once(" (")?;
+                    let reason = reason.strip_suffix(')').unwrap_or(reason);
+                    Some((name.to_owned(), json!(reason)))
+                };
+                out.insert(key(name), Json::Object(list.iter().filter_map(jail).collect()));
+            }
             (_, Some((name, value))) => {
                 out.insert(key(name), to_json(value));
             }
@@ -163,11 +173,15 @@ mod tests {
         let all = Value::List(vec![
             row("Number of jail", Value::Int(2)),
             row("Jail list", Value::str("a, b")),
+            row("Broken jails", Value::strs(["x (no filter (x), nor y)", "y-1 (why)"])),
             Value::Dict(vec![(Value::str("a"), jail)]),
         ]);
         assert_eq!(
             overview(&all),
-            json!({"number_of_jail": 2, "jail_list": ["a", "b"], "jails": {"a": shown}})
+            json!({
+                "number_of_jail": 2, "jail_list": ["a", "b"], "jails": {"a": shown},
+                "broken_jails": {"x": "no filter (x), nor y", "y-1": "why"}
+            })
         );
         let none = Value::List(vec![row("Jail list", Value::str(""))]);
         assert_eq!(overview(&none), json!({"jail_list": []}));

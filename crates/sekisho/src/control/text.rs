@@ -175,6 +175,8 @@ fn pairs_of(list: &[Value]) -> Option<Vec<(String, Node)>> {
             Some(children) => (key, Node::Tree(children)),
             None => {
                 let text = match value {
+                    // Each brings a reason of several words.
+                    Value::List(_) if key == "Broken jails" => joined(value, ", ")?,
                     Value::List(_) => joined(value, " ")?,
                     other => other.to_text(),
                 };
@@ -347,6 +349,10 @@ mod tests {
             vec![pair("Number of jail", Value::Int(2)), pair("Jail list", Value::str("a, b"))];
         let plain = Value::List(overview.clone());
         check("status", &plain, "Status\n|- Number of jail:\t2\n`- Jail list:\ta, b");
+        let broken = pair("Broken jails", Value::strs(["c (no filter)", "d (no log)"]));
+        let with_broken = Value::List([overview.clone(), vec![broken]].concat());
+        let lines = "|- Jail list:\ta, b\n`- Broken jails:\tc (no filter), d (no log)";
+        check("status", &with_broken, &format!("Status\n|- Number of jail:\t2\n{lines}"));
         overview.push(Value::Dict(vec![("a".into(), jail()), ("b".into(), jail())]));
         check(
             "status --all",

@@ -6,8 +6,8 @@ use std::path::Path;
 use sekisho_config::load::Loaded;
 
 use super::{Finding, Verdict};
-use crate::clock;
 use crate::store::peek::{self, Peek};
+use crate::{clock, paths};
 
 /// What would become of the bans.
 pub fn look(loaded: &Loaded) -> Vec<Finding> {
@@ -22,6 +22,10 @@ pub fn look(loaded: &Loaded) -> Vec<Finding> {
     }
     match peek::look(path, clock::now().wall) {
         Ok(peek) => of_bans(path, loaded, &peek),
+        Err(_) if !paths::is_root() && std::fs::File::open(path).is_err() => one(
+            Verdict::Note,
+            format!("the database {path} may be read by root only: run this as root"),
+        ),
         Err(error) => one(Verdict::Broken, format!("the database {path} cannot be read: {error}")),
     }
 }

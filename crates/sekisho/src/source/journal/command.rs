@@ -361,6 +361,7 @@ mod tests {
         };
         let journal = check(&[("journalflags", "all")], &["journalflags=all is"]);
         assert_eq!(journal.flags, 9);
+        check(&[("journalflag", "1")], &["journalflag=1 is no parameter of the journal"]);
         let both = [("journalpath", "/p"), ("journalfiles", "/f"), ("namespace", "n")];
         let journal = check(&both, &["journalpath=/p is", "namespace=n is"]);
         assert_eq!(*journal.place(), Place::Files(vec!["/f".to_owned()]));
