@@ -190,7 +190,9 @@ fn reload_takes_what_changed() {
     site.client("get alpha bantime").exits(0).has(&["10800"]);
     site.client("get alpha maxretry").exits(0).has(&["5"]);
     site.client("status").exits(0).has(&["Jail list:\talpha, beta"]);
-    site.until_file("acts", "second start alpha");
+    // The new action bans, too, who is banned.
+    site.until_file("acts", "second ban 192.0.2.1");
+    site.until("get alpha banip", "192.0.2.1");
     assert_eq!(site.banned(), "192.0.2.1");
     assert!(!site.read("acts").contains("unban"), "{}", site.read("acts"));
     site.attack("192.0.2.2");

@@ -189,9 +189,14 @@ impl Site {
         );
     }
 
+    /// Waits until an address is banned, and has been said to be: while its action has not run it is
+    /// listed for a second only.
     #[track_caller]
     fn until_banned(&self, ip: &str) {
         self.until("get alpha banip", ip);
+        let lines = ["Ban", "Restore Ban"].map(|what| format!("[alpha] {what} {ip}\n"));
+        let said = wait(|| lines.iter().any(|line| self.read("server.log").contains(line)));
+        assert!(said, "nobody was told of {ip}:\n{}", self.read("server.log"));
     }
 
     fn banned(&self) -> String {
