@@ -132,7 +132,8 @@ impl Site {
                 }
             }
             Step::UntilFile { file, part } => {
-                if let Err(text) = soon(100, || self.read(file), |text| text.contains(part)) {
+                let part = self.fill(part);
+                if let Err(text) = soon(100, || self.read(file), |text| text.contains(&part)) {
                     let _ = writeln!(fault, "{file} never had {part:?}: {text}");
                 }
             }
