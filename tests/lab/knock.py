@@ -1,10 +1,10 @@
 #!/usr/bin/python3
-"""knock.py SECONDS SRC...: connects to the lab's IMAP port from each source over and over (bounded by the time, at
-most 50 tries a second each), and says how many got through."""
-import select, socket, sys, time
-end = time.time() + min(30.0, float(sys.argv[1]))
-passed = 0
-while time.time() < end:
+"""knock.py FILE SRC...: connects to the lab's IMAP port from each source over and over (at most 50 tries a second
+each) until there is that file, for two minutes at most, and says how many got through."""
+import os, select, socket, sys, time
+end = time.time() + 120
+passed, begun = 0, False
+while time.time() < end and not os.path.exists(sys.argv[1]):
     for src in sys.argv[2:]:
         s = socket.socket()
         s.bind((src, 0))
@@ -16,4 +16,5 @@ while time.time() < end:
         except OSError:
             pass
         s.close()
+    if not begun: begun = True; print("begun", flush=True)
 print("%d passed" % passed)
