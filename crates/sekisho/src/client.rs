@@ -12,9 +12,10 @@ mod link;
 mod start;
 
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use sekisho_core::command::CommandError;
+use sekisho_core::command::{CommandError, ErrorClass};
 use sekisho_core::effect::{Level, Record};
 use sekisho_core::value::Value;
 
@@ -260,6 +261,10 @@ impl Client {
         if with_text {
             print(&text::error(error));
         }
+        // Under fail2ban's names the output stays fail2ban's.
+        if self.program == Program::Sekisho && error.class == ErrorClass::IndexError {
+            complain_plainly("Words are missing; `sekisho -h` lists what each command needs.");
+        }
     }
 
     /// Says something on standard error, if `-v` and `-q` allow it.
@@ -287,10 +292,25 @@ pub(crate) fn complain_plainly(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// Prints on standard output; a reader that has gone is no error of ours.
+/// Whether something printed was lost.
+static LOST: AtomicBool = AtomicBool::new(false);
+
+/// Prints on standard output. A reader that has gone has seen enough; a full disk is a failure of
+/// the program, see [`output_lost`].
 pub(crate) fn print(text: &str) {
     let mut out = io::stdout().lock();
-    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            complain_plainly(&format!("cannot write to standard output: {error}"));
+            LOST.store(true, Ordering::Relaxed);
+        }
+        _ => {}
+    }
+}
+
+/// Whether something could not be printed: a script that reads it must not take it for all there is.
+pub(crate) fn output_lost() -> bool {
+    LOST.load(Ordering::Relaxed)
 }
 
 /// Whether line drawing can be printed: only a locale that names another encoding forbids it.

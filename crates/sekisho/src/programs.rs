@@ -51,12 +51,13 @@ pub fn main(own: &str, name: &str, args: &[String], parts: Parts) -> u8 {
     {
         return client::background(rest, parts.daemon);
     }
-    match base(own, name) {
+    let code = match base(own, name) {
         "fail2ban-client" => client::main(Program::Client, args, parts.daemon),
         "fail2ban-server" => client::main(Program::Server, args, parts.daemon),
         "fail2ban-regex" => (parts.regex)(args),
         _ => sekisho(args, parts),
-    }
+    };
+    if code == 0 && client::output_lost() { client::FAILURE } else { code }
 }
 
 fn sekisho(args: &[String], parts: Parts) -> u8 {
@@ -75,14 +76,14 @@ fn sekisho(args: &[String], parts: Parts) -> u8 {
                 let _ = writeln!(io::stderr(), "{text}; try `sekisho manual fail2ban-client`");
                 return client::FAILURE;
             };
-            let _ = io::stdout().write_all(page.as_bytes());
+            client::print(page.trim_end());
             0
         }
         "check" => takeover::main(rest),
         // Where no server runs, help is needed most.
         "help" => client::main(Program::Sekisho, &["-h".to_owned()], parts.daemon),
         "completion" if rest == ["bash"] => {
-            let _ = io::stdout().write_all(cli::completion::bash().as_bytes());
+            client::print(cli::completion::bash().trim_end());
             0
         }
         "completion" => {
