@@ -446,6 +446,25 @@ fn a_skipped_line_still_lends_its_date() {
     assert_eq!(shown, ["1.1.1.1 -40", "2.2.2.2 -20"]);
 }
 
+/// Each log of a jail begins with lines that are older than all that counts.
+#[test]
+fn old_lines_at_the_beginning_of_a_log_are_no_warning() {
+    let mut filter = Filter::compile(&spec(&["x <HOST>$"]), &Zone::utc(), NOW).unwrap();
+    let scanner = Scanner::new(&[&filter]);
+    let log = "2026-11-23 09:30:00 x 1.1.1.1\n2026-11-23 09:59:00 x 1.1.1.1\n";
+    let mut warned = Vec::new();
+    for data in [log.to_owned(), log.to_owned(), log.repeat(2)] {
+        let ctx = LineContext { live: false, ..ctx() };
+        let mut readers = [Reader { filter: &mut filter, ctx }];
+        let mut warnings = 0;
+        process_batch(&mut readers, &scanner, data.as_bytes(), &[], &mut |_, output| {
+            warnings += usize::from(matches!(output, FilterOutput::Log(_)));
+        });
+        warned.push(warnings);
+    }
+    assert_eq!(warned, [0, 0, 2]);
+}
+
 /// An odd date counts as now, and is lent as such, whether its line was worth judging or not.
 #[test]
 fn a_skipped_line_lends_an_odd_date() {

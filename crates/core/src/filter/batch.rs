@@ -46,8 +46,9 @@ pub fn process_batch(
 ) -> BatchStats {
     let mut stats = BatchStats::default();
     let mut out = Vec::new();
-    if times.is_empty() {
-        for reader in readers.iter_mut() {
+    for reader in readers.iter_mut() {
+        reader.filter.dating.another_batch();
+        if times.is_empty() {
             learn_dates(reader, data);
         }
     }

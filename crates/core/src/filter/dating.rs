@@ -77,7 +77,7 @@ pub(super) struct Dating {
     last_text: String,
     last_stamp: Stamp,
     warn_again: [Option<Timestamp>; 4],
-    /// A line of a catch-up was young enough to count.
+    /// A line of this batch was young enough to count, though the end is not reached.
     seen_young: bool,
 }
 
@@ -235,6 +235,11 @@ impl Dating {
                 assumed: true,
             },
         }
+    }
+
+    /// The lines that follow may be another log's.
+    pub fn another_batch(&mut self) {
+        self.seen_young = false;
     }
 
     /// Finds the last date among the lines that were skipped, so that skipping is not seen.
