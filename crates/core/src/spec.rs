@@ -255,23 +255,18 @@ impl JailSpec {
     }
 }
 
-/// `set J action A key value`; the value to show. `bantime` is silently no property.
-pub fn set_property(action: &mut ActionSpec, key: &str, value: &Value) -> Value {
-    if key == "bantime" {
-        return Value::None;
-    }
-    let shown = match key {
-        "timeout" => match crate::command::seconds(value) {
-            Ok(time) => crate::bantime::number(time),
-            Err(_) => value.clone(),
-        },
-        _ => value.clone(),
+/// `set J action A key value`. `bantime` is silently no property.
+pub fn set_property(action: &mut ActionSpec, key: &str, value: &Value) -> Result<(), CommandError> {
+    let text = match key {
+        "bantime" => return Ok(()),
+        "timeout" => crate::bantime::number(crate::command::seconds(value)?).to_text(),
+        _ => value.to_text(),
     };
     if key == "actname" && action.file.is_none() {
         action.file = Some(value.to_text());
     }
-    action.properties.insert(key.to_owned(), shown.to_text());
-    shown
+    action.properties.insert(key.to_owned(), text);
+    Ok(())
 }
 
 /// `get J action A key`
@@ -342,7 +337,7 @@ mod tests {
         let make = |pairs: &[(&str, &str)]| {
             let mut a = ActionSpec::default();
             for (k, v) in pairs {
-                set_property(&mut a, k, &Value::str(*v));
+                set_property(&mut a, k, &Value::str(*v)).unwrap();
             }
             a
         };

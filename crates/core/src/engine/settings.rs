@@ -143,7 +143,7 @@ pub(super) fn apply(
             let at = spec.action(name)?;
             if let Some(action) = spec.actions.get_mut(at) {
                 for (key, value) in properties {
-                    set_property(action, key, value);
+                    set_property(action, key, value)?;
                 }
             }
         }
