@@ -225,9 +225,11 @@ fn corrupt_files_do_no_harm() {
     for i in 0..200 {
         journald.write("a", &format!("m{i}"));
     }
+    journald.settle();
     journald.rotate();
-    let machine = journald.files()[0].parent().unwrap().to_path_buf();
-    let whole = fs::read(&journald.files()[0]).unwrap();
+    let rotated = journald.files().into_iter().find(|f| f.to_string_lossy().contains('@')).unwrap();
+    let machine = rotated.parent().unwrap().to_path_buf();
+    let whole = fs::read(&rotated).unwrap();
     let broken = |name: &str, from: usize, noise: &[u8]| {
         let path: PathBuf = machine.join(name);
         fs::write(&path, &whole).unwrap();

@@ -138,7 +138,7 @@ pub const VARIANTS: &[(&str, &[(&str, &str)])] = &[
     ("custom", &[("type", "custom"), ("blocktype", "DROP"), ("block", "all"), ("lockingopt", "")]),
     ("named", &[("actname", "other"), ("name", "x")]),
     ("increment", &[("actionprolong", "to-prolong <ip> <bantime> <bancount>")]),
-    ("time limit", &[("timeout", "3"), ("actioncheck", "to-check <name>")]),
+    ("time limit", &[("timeout", "8"), ("actioncheck", "to-check <name>")]),
 ];
 /// The last is for programs that hang.
 pub const LIMITED: usize = VARIANTS.len() - 1;

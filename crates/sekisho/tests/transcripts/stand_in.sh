@@ -27,7 +27,7 @@ echo "$n" >"$d/count"
 if [ -e "$d/trouble" ]; then
 	read -r fails hangs <"$d/trouble"
 	case ",$fails," in *",$n,"* | *,all,*) exit 1 ;; esac
-	case ",$hangs," in *",$n,"*) exec /bin/sleep 20 ;; esac
+	case ",$hangs," in *",$n,"*) exec /bin/sleep 60 ;; esac
 fi
 
 case $p/$variant in
