@@ -413,8 +413,10 @@ fn a_broken_jail_goes_on_guarding_and_says_why() {
     assert_eq!(lab.ask("get j maxretry"), "7");
     assert_eq!(lab.ask("get j actions"), "['fw', 'mail']");
     let status = lab.ask("status");
-    let (guarding, broken) =
-        ("('Jail list', 'j')", "('Broken jails', [\"j (Unable to compile regular expression");
+    let (guarding, broken) = (
+        "('Jail list', 'j')",
+        "('Broken jails', [\"j (guards as before: Unable to compile regular expression",
+    );
     assert!(status.contains(guarding) && status.contains(broken), "{status}");
     let status = lab.ask("status j");
     assert!(status.contains("('Broken', [('Reason', "), "{status}");

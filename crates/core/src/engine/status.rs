@@ -64,12 +64,18 @@ impl Engine {
     /// the first line of the reason.
     fn broken_jails(&self) -> Vec<String> {
         let guarding = self.guarding();
-        let outdated =
-            guarding.iter().filter_map(|j| Some((j.name.to_string(), j.broken.as_ref()?)));
-        let reasons: BTreeMap<String, &String> =
-            self.broken.iter().map(|(name, why)| (name.clone(), why)).chain(outdated).collect();
         let first = |why: &str| why.lines().next().unwrap_or_default().to_owned();
-        reasons.iter().map(|(name, why)| format!("{name} ({})", first(why))).collect()
+        let outdated = guarding.iter().filter_map(|jail| {
+            let why = format!("guards as before: {}", first(jail.broken.as_ref()?));
+            Some((jail.name.to_string(), why))
+        });
+        let reasons: BTreeMap<String, String> = self
+            .broken
+            .iter()
+            .map(|(name, why)| (name.clone(), first(why)))
+            .chain(outdated)
+            .collect();
+        reasons.iter().map(|(name, why)| format!("{name} ({why})")).collect()
     }
 
     pub(super) fn status_of(&mut self, name: &str, flavor: &Flavor) -> Result<Value, CommandError> {
