@@ -133,6 +133,15 @@ impl Site {
     fn write(&self, name: &str, text: impl AsRef<[u8]>) {
         fs::write(self.path(name), text).unwrap();
     }
+    /// A script to be run. Not written by this process: one that another test starts meanwhile would
+    /// hold it open, and what is open for writing cannot be run.
+    fn program(&self, name: &str, text: &str) {
+        let source = format!("{name}.text");
+        self.write(&source, text);
+        let mut install = Command::new("install");
+        install.args(["-m", "755"]).args([self.path(&source), self.path(name)]);
+        assert!(install.status().unwrap().success());
+    }
     /// A file's text; empty where there is none.
     fn read(&self, name: &str) -> String {
         String::from_utf8_lossy(&fs::read(self.path(name)).unwrap_or_default()).into_owned()

@@ -1,7 +1,5 @@
 //! What fail2ban 1.1.1 added, while a server runs.
 
-use std::os::unix::fs::PermissionsExt;
-
 use super::*;
 
 #[test]
@@ -68,8 +66,7 @@ fn the_journal_stands_in_for_logs_that_are_missing() {
     fs::create_dir(site.path("bin")).unwrap();
     fs::create_dir(site.path("journal")).unwrap();
     site.write("journal/system.journal", "");
-    site.write("bin/journalctl", script);
-    fs::set_permissions(site.path("bin/journalctl"), fs::Permissions::from_mode(0o755)).unwrap();
+    site.program("bin/journalctl", &script);
     let path = std::env::var("PATH").unwrap();
     let said: Said = Command::new(env!("CARGO_BIN_EXE_fail2ban-client"))
         .arg("-c")

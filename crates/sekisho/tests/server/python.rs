@@ -1,6 +1,6 @@
 //! Actions written in Python, in a server as it is installed.
 
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 
 use sekisho_oracle::{Fail2ban, missing};
 
@@ -183,12 +183,10 @@ fn without_python_the_other_actions_go_on() {
     site.until("status alpha", "Not enforced:\t192.0.2.1");
 
     // One that is too old to run it is no better.
-    let old = bin.join("python3");
-    fs::write(&old, "#!/bin/sh\necho '{\"old\": \"3.4\"}'\n").unwrap();
-    fs::set_permissions(&old, fs::Permissions::from_mode(0o755)).unwrap();
+    site.program("bin/python3", "#!/bin/sh\necho '{\"old\": \"3.4\"}'\n");
     site.with_path(&bin, "-t").exits(255).has(&["Python 3.4, and 3.6 is the oldest that will do"]);
     // And one that is none at all.
-    fs::write(&old, "#!/bin/sh\necho no such luck >&2\nexit 3\n").unwrap();
+    site.program("bin/python3", "#!/bin/sh\necho no such luck >&2\nexit 3\n");
     site.with_path(&bin, "-t").exits(255).has(&["exit code 3; it said: no such luck"]);
     site.with_path(&bin, "reload").exits(0).has(&["exit code 3"]);
     site.with_path(&bin, "stop").exits(0);
