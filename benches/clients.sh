@@ -12,8 +12,8 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$root" || exit 1
-cargo build -q --release -p sekisho --bins || exit 1
-bin=${CARGO_TARGET_DIR:-$root/target}/release
+cargo build -q --release -p sekisho --bin sekisho || exit 1
+ln -s "${CARGO_TARGET_DIR:-$root/target}/release/sekisho" "$work/fail2ban-client"
 
 tree() { # FOLDER
   mkdir -p "$1"/conf/{filter.d,action.d}
@@ -124,7 +124,7 @@ END
 echo "$(uname -m), $(nproc) cores; $clients clients; milliseconds"
 for subject in sekisho fail2ban; do
   case $subject in
-    sekisho) client=("$bin/fail2ban-client") ;;
+    sekisho) client=("$work/fail2ban-client") ;;
     fail2ban) [ -x /usr/bin/fail2ban-client ] || continue; client=(/usr/bin/python3 /usr/bin/fail2ban-client) ;;
   esac
   echo; echo "| $subject | count | median | 99 % | longest |"; echo "|---|---|---|---|---|"

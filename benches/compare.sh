@@ -19,9 +19,10 @@ since() { awk -v a="$1" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.3f\n", b - a }'
 median() { sort -n | awk '{ a[NR] = $1 } END { print a[int((NR + 1) / 2)] }'; }
 
 cd "$root" || exit 1
-cargo build -q --release -p sekisho --bins --example match_bench || die "the build failed"
+cargo build -q --release -p sekisho --bin sekisho --example match_bench || die "the build failed"
 bin=${CARGO_TARGET_DIR:-$root/target}/release
-client_sekisho=("$bin/fail2ban-client")
+ln -s "$bin/sekisho" "$work/fail2ban-client"
+client_sekisho=("$work/fail2ban-client")
 client_fail2ban=(/usr/bin/python3 /usr/bin/fail2ban-client)
 subjects=(sekisho)
 version=
