@@ -241,6 +241,7 @@ fn enforcement_comes_first_and_only_what_is_enforced_is_called_banned() {
     let status = lab.ask("status j");
     assert!(status.contains("('Currently banned', 0), ('Total banned', 1)"), "{status}");
     assert!(status.contains("('Banned IP list', []), ('Not enforced', ['192.0.2.1'])"), "{status}");
+    assert!(status.contains("('Failing actions', ['fw'])"), "{status}");
     assert!(lab.log_has(
         "ERROR Failed to execute ban jail 'j' action 'fw' info 'ActionInfo({'ip': '192.0.2.1', \
          'family': 'inet4'})': no such chain"
@@ -258,6 +259,7 @@ fn enforcement_comes_first_and_only_what_is_enforced_is_called_banned() {
     assert!(lab.log_has("NOTICE [j] Ban 192.0.2.1"));
     assert_eq!(lab.jobs_text(), ["mail Ban 192.0.2.1"]);
     lab.work();
+    assert!(!lab.ask("status j").contains("Failing actions"));
     assert_eq!(lab.ask("get j banned"), "['192.0.2.1']");
     // Its end counts from the last failure.
     lab.pass(Span::from_secs(600 - 15));

@@ -183,6 +183,10 @@ impl Enforcement {
     pub fn complete(&self) -> bool {
         self.marks.iter().all(|m| matches!(m.state, MarkState::Done | MarkState::Skipped))
     }
+    /// The actions that have tried in vain.
+    pub fn failing(&self) -> impl Iterator<Item = ActionId> {
+        self.marks.iter().filter(|m| m.tries > 0).map(|m| m.action)
+    }
     /// Whether it may be shown as banned: in force, or a moment ago on its way for the first time.
     pub fn shown(&self, now: Monotonic) -> bool {
         self.marks.iter().all(|m| match m.state {

@@ -8,11 +8,11 @@ use super::desk::{Asked, Reply, Teller, WaitId, logger};
 use super::jail::{Enforcement, Jail, Phase};
 use crate::banmanager::Ban;
 use crate::command::{CommandError, ErrorClass, Flavor};
-use crate::effect::{Ask, Level, Origin};
+use crate::effect::{ActionId, Ask, Level, Origin};
 use crate::id::Id;
 use crate::time::Monotonic;
 use crate::value::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 fn row(name: &str, value: Value) -> Value {
@@ -188,6 +188,7 @@ impl Engine {
             row("Total banned", count(jail.bans.total())),
         ];
         let order = jail.bans.in_order();
+        let fails: BTreeSet<ActionId> = order.iter().flat_map(|ban| ban.state.failing()).collect();
         let (shown, open): (Vec<_>, Vec<_>) = order.into_iter().partition(|b| jail.shows(b, mono));
         let list = |bans: Vec<&Ban<Enforcement>>| {
             Value::strs(bans.into_iter().map(|b| b.ticket.id.to_string()))
@@ -205,7 +206,7 @@ impl Engine {
         let failing: Vec<String> = jail
             .actions
             .iter()
-            .filter(|a| a.start_tries > 0)
+            .filter(|a| a.start_tries > 0 || fails.contains(&a.id))
             .map(|a| a.spec.name.clone())
             .collect();
         if !failing.is_empty() {

@@ -2,7 +2,8 @@
 //!
 //! Invariants: an id is never banned twice in the kernel without an attempt to unban it between;
 //! never unbanned without an attempt to ban it before; every job, question and client is answered
-//! once; no deadline is left behind; and when all is quiet, kernel = bans shown = bans stored.
+//! once; no deadline is left behind; whom a jail shows as banned is blocked by all of its actions that
+//! ban; and when all is quiet, kernel = bans shown = bans stored.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -537,8 +538,9 @@ impl World {
             }
             96 => self.kill(),
             97 => self.restart(),
-            98 => match self.random.below(4) {
+            98 => match self.random.below(5) {
                 0 => self.settle(),
+                4 => self.look(),
                 1 => {
                     let jail = self.jail();
                     self.config.remove(jail);
@@ -642,14 +644,15 @@ impl World {
         }
     }
 
-    /// Whom every action blocks of those that are called banned.
+    /// Whom every action blocks, as it has said, of those that are called banned.
     fn blocked(&mut self) -> BTreeMap<(String, String), BTreeSet<String>> {
         let names: Vec<&'static str> = self.config.keys().copied().collect();
         let shown: BTreeMap<String, BTreeSet<String>> =
             names.into_iter().map(|name| (name.to_owned(), self.shown(name))).collect();
         let banned = |jail: &String, id: &&String| shown.get(jail).is_some_and(|s| s.contains(*id));
         let of_table = |(key, table): (&(String, String), &Table)| {
-            (key.clone(), table.blocked.iter().filter(|id| banned(&key.0, id)).cloned().collect())
+            let sure = table.blocked.difference(&table.unsure);
+            (key.clone(), sure.filter(|id| banned(&key.0, id)).cloned().collect())
         };
         self.kernel.iter().map(of_table).collect()
     }
@@ -715,6 +718,34 @@ impl World {
         }
     }
 
+    /// Also while actions fail, whom a jail shows as banned every one of them blocks.
+    fn look(&mut self) {
+        self.drain();
+        for (who, blocked, shown) in self.tables() {
+            let free: Vec<_> = shown.difference(&blocked).collect();
+            assert!(free.is_empty(), "{who} does not block {free:?}, shown as banned");
+        }
+    }
+
+    /// Of every enforcing action whose rules are as it left them, whom it blocks and whom its jail
+    /// shows as banned.
+    fn tables(&mut self) -> Vec<(String, BTreeSet<String>, BTreeSet<String>)> {
+        let mut tables = Vec::new();
+        for (name, jail) in self.config.clone() {
+            let shown = self.shown(name);
+            for action in jail.actions.iter().filter(|a| !matches!(**a, "mail" | "letter")) {
+                let key = (name.to_owned(), (*action).to_owned());
+                let table = self.kernel.entry(key).or_default();
+                // Else nobody has noticed yet.
+                if !table.wrecked {
+                    let who = format!("{name}/{action}");
+                    tables.push((who, table.blocked.clone(), shown.clone()));
+                }
+            }
+        }
+        tables
+    }
+
     /// Waits until nothing is to be retried, then compares everything.
     pub fn settle(&mut self) {
         self.fail_percent = 0;
@@ -731,21 +762,11 @@ impl World {
     fn compare(&mut self) {
         let open: Vec<_> = self.replies.iter().filter(|(_, v)| v.is_none()).collect();
         assert!(open.is_empty(), "clients without an answer: {open:?}");
-        for (name, jail) in self.config.clone() {
-            let shown = self.shown(name);
-            for action in jail.actions.iter().filter(|a| !matches!(**a, "mail" | "letter")) {
-                let key = (name.to_owned(), (*action).to_owned());
-                let table = self.kernel.entry(key).or_default();
-                if table.wrecked {
-                    // Nobody has noticed yet.
-                    continue;
-                }
-                assert_eq!(
-                    table.blocked, shown,
-                    "{name}: kernel of {action} (left) is not what is shown"
-                );
-            }
-            for id in &shown {
+        for (who, blocked, shown) in self.tables() {
+            assert_eq!(blocked, shown, "kernel of {who} (left) is not what is shown");
+        }
+        for name in self.config.keys().copied().collect::<Vec<_>>() {
+            for id in &self.shown(name) {
                 assert!(
                     self.bips.contains_key(&(name.to_owned(), id.clone())),
                     "{name}: the ban of {id} is not stored"
