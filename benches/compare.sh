@@ -107,7 +107,8 @@ END
   cat >"$dir/conf/action.d/record.conf" <<END
 [Definition]
 actionban = echo >>$dir/done
-actionunban =
+actionunban = true
+actionflush = true
 END
 }
 client() {
