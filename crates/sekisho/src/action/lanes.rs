@@ -13,8 +13,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use sekisho_core::effect::{ActionId, ActionOp, ActionSpec, Job, JobId};
 
-/// Bans, prolongations and unbans that may wait for one notifying action.
-pub const NOTIFY_MAX: usize = 1000;
+/// Bans, prolongations and unbans that may wait for one notifying action. A ban for ever is made by
+/// such an action, too (it has nothing to take back), so a list of addresses has to fit.
+pub const NOTIFY_MAX: usize = 10_000;
 /// Waiting jobs of one enforcing lane that are worth a warning.
 pub const ENFORCE_WARN: usize = 10_000;
 /// Waiting jobs of one enforcing lane beyond which new ones are refused.

@@ -89,7 +89,7 @@ fn notifications_are_dropped_when_too_many_wait_enforcement_is_not() {
     let mail = spec("mail", &[("actionban", "true"), ("actionstart", &wait)]);
     let mut sent = BTreeSet::new();
     sent.insert(bench.send(1, &mail, ActionOp::Start, None));
-    for _ in 0..1100 {
+    for _ in 0..10_100 {
         sent.insert(bench.send(1, &mail, ActionOp::Prolong, Some("1.2.3.4")));
     }
     // Start and stop are never dropped.
