@@ -1,6 +1,7 @@
 //! One jail to its commands.
 
 use sekisho_core::command::Words;
+use sekisho_core::filter::UseDns;
 use sekisho_core::value::Value;
 
 use crate::definition::{Compiled, FILTER_OPTIONS};
@@ -244,9 +245,7 @@ impl Filter {
 
 /// A server takes another word for the safest of these.
 fn unknown_usedns(text: &Text) -> Option<Notice> {
-    let known =
-        ["yes", "warn", "no", "raw"].iter().any(|word| word.eq_ignore_ascii_case(&text.value));
-    (!known).then(|| {
+    UseDns::parse(&text.value).is_none().then(|| {
         let said = format!("usedns = {} means no; write yes, warn, no or raw", text.value);
         Notice { origin: Some(text.origin.clone()), ..Notice::warning(said) }
     })
